@@ -1,0 +1,175 @@
+//! The run configuration: what the host tool tells the kernel about one run.
+//!
+//! The host tool writes it, the kernel reads it, from one of two places: the fw_cfg file
+//! [`FW_CFG_FILE`] (a run's own settings), or the file [`IMAGE_FILE`] in the root file system (what
+//! `crema build` put into the image). The format is a sequence of `key=value` records, each ended by
+//! a NUL byte, so that arguments and environment values need no quoting.
+//!
+//! This crate is pure and knows only the format; it reads no device.
+
+#![no_std]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::fmt;
+
+/// Name of the fw_cfg item (QEMU `-fw_cfg name=...,file=...`) that carries the configuration.
+pub const FW_CFG_FILE: &str = "opt/org.crema/run";
+
+/// Path in the root file system of the configuration that an image carries.
+pub const IMAGE_FILE: &str = "/etc/crema/run.conf";
+
+/// Names of the virtio-serial ports between guest and host tool.
+pub mod port {
+    /// Guest to host: the program's standard output. Host to guest: its standard input.
+    pub const STDIO: &str = "crema.stdio";
+    /// Guest to host: the program's standard error.
+    pub const STDERR: &str = "crema.stderr";
+    /// Both ways: control messages, one a line (see `docs/control-channel.md`).
+    pub const CONTROL: &str = "crema.control";
+}
+
+/// Settings of one run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunConfig {
+    /// The program to start and its arguments; `args[0]` is the path of the executable.
+    pub args: Vec<String>,
+    /// Environment, each `NAME=value`.
+    pub env: Vec<String>,
+    /// Working directory; `/` if empty.
+    pub cwd: String,
+    /// Host name; `crema` if empty.
+    pub hostname: String,
+    /// Whether standard input and output are a terminal on the host.
+    pub tty: bool,
+    /// Whether every system call is written to the kernel log.
+    pub trace_syscalls: bool,
+    /// Whether the kernel logs what it does, not only warnings and errors.
+    pub verbose: bool,
+}
+
+/// Why a configuration could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParseError {
+    /// The text is not UTF-8.
+    NotUtf8,
+    /// A record has no `=`.
+    NoEqualsSign(String),
+    /// A key that this version does not know.
+    UnknownKey(String),
+    /// A value that its key does not allow.
+    BadValue { key: String, value: String },
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotUtf8 => f.write_str("the run configuration is not UTF-8"),
+            Self::NoEqualsSign(r) => write!(f, "the run configuration has a record without '=': {r:?}"),
+            Self::UnknownKey(k) => write!(f, "the run configuration has an unknown key {k:?}"),
+            Self::BadValue { key, value } => {
+                write!(f, "the run configuration has a bad value {value:?} for {key:?}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ParseError {}
+
+impl RunConfig {
+    /// Reads the records in `bytes`. A key given twice adds (`arg`, `env`) or replaces (all others).
+    pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
+        let text = core::str::from_utf8(bytes).map_err(|_| ParseError::NotUtf8)?;
+        let mut config = Self::default();
+        for record in text.split_terminator('\0') {
+            let (key, value) =
+                record.split_once('=').ok_or_else(|| ParseError::NoEqualsSign(record.to_string()))?;
+            let flag = || match value {
+                "0" => Ok(false),
+                "1" => Ok(true),
+                _ => Err(ParseError::BadValue { key: key.to_string(), value: value.to_string() }),
+            };
+            match key {
+                "arg" => config.args.push(value.to_string()),
+                "env" => config.env.push(value.to_string()),
+                "cwd" => config.cwd = value.to_string(),
+                "hostname" => config.hostname = value.to_string(),
+                "tty" => config.tty = flag()?,
+                "trace-syscalls" => config.trace_syscalls = flag()?,
+                "verbose" => config.verbose = flag()?,
+                _ => return Err(ParseError::UnknownKey(key.to_string())),
+            }
+        }
+        Ok(config)
+    }
+
+    /// Writes the records that [`RunConfig::parse`] reads back as an equal value, or `None` if a
+    /// value holds a NUL byte, which the format cannot carry.
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        let mut record = |key: &str, value: &str| {
+            if value.contains('\0') {
+                return None;
+            }
+            out.extend_from_slice(key.as_bytes());
+            out.push(b'=');
+            out.extend_from_slice(value.as_bytes());
+            out.push(0);
+            Some(())
+        };
+        for arg in &self.args {
+            record("arg", arg)?;
+        }
+        for env in &self.env {
+            record("env", env)?;
+        }
+        for (key, value) in [("cwd", &self.cwd), ("hostname", &self.hostname)] {
+            if !value.is_empty() {
+                record(key, value)?;
+            }
+        }
+        let flags = [("tty", self.tty), ("trace-syscalls", self.trace_syscalls), ("verbose", self.verbose)];
+        for (key, value) in flags {
+            if value {
+                record(key, "1")?;
+            }
+        }
+        Some(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_back_what_it_wrote() {
+        let config = RunConfig {
+            args: ["/bin/a", "", "x=y\nz"].map(String::from).to_vec(),
+            env: ["A=b".to_string()].to_vec(),
+            cwd: "/app".into(),
+            hostname: "h".into(),
+            tty: true,
+            trace_syscalls: false,
+            verbose: true,
+        };
+        assert_eq!(RunConfig::parse(&config.encode().unwrap()), Ok(config));
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_carry_or_read() {
+        assert_eq!(RunConfig { args: ["a\0b".to_string()].to_vec(), ..Default::default() }.encode(), None);
+        assert_eq!(RunConfig::parse(b"arg"), Err(ParseError::NoEqualsSign("arg".into())));
+        assert_eq!(RunConfig::parse(b"\xff=1\0"), Err(ParseError::NotUtf8));
+        assert_eq!(RunConfig::parse(b"nonsense=1\0"), Err(ParseError::UnknownKey("nonsense".into())));
+        assert_eq!(
+            RunConfig::parse(b"tty=yes\0"),
+            Err(ParseError::BadValue { key: "tty".into(), value: "yes".into() })
+        );
+    }
+}
