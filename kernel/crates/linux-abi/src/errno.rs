@@ -7,7 +7,7 @@ macro_rules! errnos {
         /// An error number that a system call answers with.
         #[derive(Clone, Copy, PartialEq, Eq, Hash)]
         #[repr(u16)]
-        #[allow(clippy::upper_case_acronyms, reason = "the names are the field's own")]
+        #[allow(clippy::upper_case_acronyms, non_camel_case_types, reason = "the names are the field's own")]
         pub enum Errno {
             $(#[doc = $text] $name = $number,)*
         }
@@ -157,6 +157,12 @@ errnos! {
     EOWNERDEAD = 130, "Owner died.";
     ENOTRECOVERABLE = 131, "State not recoverable.";
     ERFKILL = 132, "Operation not possible due to RF-kill.";
+    // Kernel-internal (linux/errno.h): the exit path of a system call turns these into a restart of
+    // the call or EINTR. The application never sees them.
+    ERESTARTSYS = 512, "Interrupted; restart unless a handler without SA_RESTART runs.";
+    ERESTARTNOINTR = 513, "Interrupted; restart always.";
+    ERESTARTNOHAND = 514, "Interrupted; restart unless any handler runs.";
+    ERESTART_RESTARTBLOCK = 516, "Interrupted; restart by restart_syscall unless any handler runs.";
 }
 
 impl Errno {

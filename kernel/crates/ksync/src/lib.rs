@@ -1,0 +1,26 @@
+//! Locks and wait queues.
+//!
+//! Everything in the kernel that waits, waits through this crate: [`SpinLock`] for what interrupt
+//! handlers share, [`Mutex`] and [`RwLock`] for what may be held across a wait, [`WaitQueue`] for
+//! conditions. Below them lies the small [`platform`] boundary (interrupts masked and restored,
+//! park and unpark of the current thread, the clock). In the kernel the scheduler supplies it; with
+//! the feature `host` the standard library's threads do, so that file systems, pipes and caches are
+//! tested on the host with real concurrency.
+//!
+//! Lock order: a thread that holds a `SpinLock` must not take a `Mutex` or `RwLock` nor wait, since
+//! it runs with interrupts masked; [`platform::assert_may_wait`] checks that in debug builds.
+
+#![cfg_attr(not(feature = "host"), no_std)]
+
+extern crate alloc;
+
+mod mutex;
+pub mod platform;
+mod rwlock;
+mod spinlock;
+mod wait_queue;
+
+pub use mutex::{Mutex, MutexGuard};
+pub use rwlock::{ReadGuard, RwLock, WriteGuard};
+pub use spinlock::{SpinLock, SpinLockGuard};
+pub use wait_queue::{Interruptible, WaitError, WaitQueue};
