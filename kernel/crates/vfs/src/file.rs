@@ -1,0 +1,100 @@
+//! What a file descriptor can name.
+
+use alloc::sync::Arc;
+use core::any::Any;
+
+use frames::PageRef;
+use linux_abi::Errno;
+
+use crate::{PollEvents, Pollee, ReadDst, WriteSrc};
+
+/// Whether a call may wait for the file to become ready (`O_NONBLOCK`, `MSG_DONTWAIT`, `RWF_NOWAIT`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocking {
+    /// Wait.
+    Yes,
+    /// Answer `EAGAIN` instead.
+    No,
+}
+
+/// An object behind a file descriptor.
+///
+/// Streams (pipes, sockets, terminals) ignore the offsets. An operation that the kind of object
+/// does not have answers with the errno that Linux gives, which is what the defaults do.
+pub trait File: Send + Sync + Any {
+    /// Reads at `offset` into `dst`, as far as there is data and room; 0 is the end of the file.
+    fn read_at(&self, _offset: u64, _dst: &mut dyn ReadDst, _blocking: Blocking) -> Result<usize, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Writes what `src` has at `offset`.
+    fn write_at(&self, _offset: u64, _src: &mut dyn WriteSrc, _blocking: Blocking) -> Result<usize, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// What is ready now.
+    fn poll(&self) -> PollEvents {
+        PollEvents::IN | PollEvents::OUT | PollEvents::RDNORM | PollEvents::WRNORM
+    }
+
+    /// Where to wait for readiness, or `None` if the object is always ready (`epoll_ctl(2)` then
+    /// answers `EPERM`).
+    fn pollee(&self) -> Option<&Pollee> {
+        None
+    }
+
+    /// The memory that `mmap(2)` of this file maps.
+    fn memory_object(&self) -> Result<Arc<dyn MemoryObject>, Errno> {
+        Err(Errno::ENODEV)
+    }
+
+    /// Device-specific control; `argument` is what the application passed, unchecked.
+    fn ioctl(&self, _request: u32, _argument: usize) -> Result<usize, Errno> {
+        Err(Errno::ENOTTY)
+    }
+
+    /// For those calls that only one kind of file has (`epoll_ctl`, `timerfd_settime`, ...).
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// What a page of a [`MemoryObject`] is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageAccess {
+    /// It will only be read, or copied before it is written (private mappings).
+    Read,
+    /// It will be written through a shared mapping: the object must take it as dirty.
+    SharedWrite,
+}
+
+/// A source of pages that can be mapped: a file's page cache, a memfd, a device's shared memory.
+pub trait MemoryObject: Send + Sync {
+    /// The page at `index` (in pages from the start). May wait for I/O; never called with a lock of
+    /// the memory map held. `EFAULT` beyond the end of the object, which becomes SIGBUS; `EIO` and
+    /// `ENOSPC` likewise.
+    fn page(&self, index: u64, access: PageAccess) -> Result<PageRef, Errno>;
+
+    /// The page at `index` if that takes no waiting; for mapping around a fault.
+    fn cached_page(&self, _index: u64) -> Option<PageRef> {
+        None
+    }
+
+    /// Writes the pages in `first..last` that may have been written through mappings back to where
+    /// they belong (`msync(2)`).
+    fn sync_pages(&self, _first: u64, _last: u64) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// What `/proc/self/maps` prints: path, device and inode number.
+    fn describe(&self) -> ObjectName;
+}
+
+/// The identity of a mapped object, as `/proc/self/maps` prints it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectName {
+    /// Path from the root, or a name such as `/memfd:x (deleted)`.
+    pub path: alloc::string::String,
+    /// Device number (`st_dev`).
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+}
