@@ -73,6 +73,12 @@ pub fn realtime_ns() -> u64 {
     crema_realtime_ns()
 }
 
+/// Whether a wait is allowed here: interrupts are unmasked.
+#[inline]
+pub fn may_wait() -> bool {
+    crema_may_wait()
+}
+
 /// Panics in a debug build if the caller must not wait because interrupts are masked.
 #[inline]
 #[track_caller]
