@@ -1,9 +1,9 @@
-//! Locks and wait queues.
+//! Locks, wait queues and timers.
 //!
 //! Everything in the kernel that waits, waits through this crate: [`SpinLock`] for what interrupt
 //! handlers share, [`Mutex`] and [`RwLock`] for what may be held across a wait, [`WaitQueue`] for
-//! conditions. Below them lies the small [`platform`] boundary (interrupts masked and restored,
-//! park and unpark of the current thread, the clock). In the kernel the scheduler supplies it; with
+//! conditions, [`Timer`] for points in time. Below them lies the small [`platform`] boundary
+//! (interrupts masked and restored, park and unpark of the current thread, the clock, expiries). In the kernel the scheduler supplies it; with
 //! the feature `host` the standard library's threads do, so that file systems, pipes and caches are
 //! tested on the host with real concurrency.
 //!
@@ -18,9 +18,11 @@ mod mutex;
 pub mod platform;
 mod rwlock;
 mod spinlock;
+mod timer;
 mod wait_queue;
 
 pub use mutex::{Mutex, MutexGuard};
 pub use rwlock::{ReadGuard, RwLock, WriteGuard};
 pub use spinlock::{SpinLock, SpinLockGuard};
+pub use timer::{Timer, TimerTarget};
 pub use wait_queue::{Interruptible, WaitError, WaitQueue};

@@ -5,6 +5,8 @@
 
 use alloc::sync::Arc;
 
+use crate::TimerTarget;
+
 /// A thread as the locks see it: something that can be parked and unparked.
 ///
 /// Parking uses a token, as `java.util.concurrent.locks.LockSupport` does: an unpark that comes
@@ -38,6 +40,13 @@ unsafe extern "Rust" {
     safe fn crema_now_ns() -> u64;
     /// Nanoseconds since the Unix epoch.
     safe fn crema_realtime_ns() -> u64;
+    /// Calls the target's `fire` once, with no lock held and interrupts masked, when the monotonic clock
+    /// reaches the deadline: at once after this call if it has passed already, but not from within it, since the
+    /// caller holds locks. The value names this expiry, and no later one.
+    safe fn crema_timer_arm(deadline_ns: u64, target: Arc<dyn TimerTarget>) -> u64;
+    /// Takes an expiry back; returns whether it had not fired. Does not wait for a `fire` under way, and
+    /// drops the target only after it has let go of its own locks.
+    safe fn crema_timer_cancel(expiry: u64) -> bool;
 }
 
 /// Masks interrupts on this CPU; the value goes to [`irq_restore`].
@@ -73,7 +82,18 @@ pub fn realtime_ns() -> u64 {
     crema_realtime_ns()
 }
 
-/// Whether a wait is allowed here: interrupts are unmasked.
+/// Lets `target` be told when the monotonic clock reaches `deadline_ns`; the value names the expiry.
+/// [`Timer`](crate::Timer) is the way to use it.
+pub fn timer_arm(deadline_ns: u64, target: Arc<dyn TimerTarget>) -> u64 {
+    crema_timer_arm(deadline_ns, target)
+}
+
+/// Takes an expiry back; returns whether it had not fired.
+pub fn timer_cancel(expiry: u64) -> bool {
+    crema_timer_cancel(expiry)
+}
+
+/// Whether the running code may wait: interrupts are unmasked.
 #[inline]
 pub fn may_wait() -> bool {
     crema_may_wait()
@@ -92,11 +112,14 @@ mod host {
 
     use std::{
         cell::Cell,
+        collections::BTreeMap,
         sync::{Arc, Condvar, Mutex, OnceLock},
+        thread,
         time::{Duration, Instant, SystemTime},
     };
 
     use super::Parker;
+    use crate::TimerTarget;
 
     #[derive(Default)]
     struct HostThread {
@@ -166,5 +189,79 @@ mod host {
     #[unsafe(no_mangle)]
     fn crema_realtime_ns() -> u64 {
         SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_nanos() as u64)
+    }
+
+    /// The armed expiries by deadline and name, and the thread that fires them.
+    #[derive(Default)]
+    struct Timers {
+        queue: Mutex<Queue>,
+        changed: Condvar,
+    }
+
+    #[derive(Default)]
+    struct Queue {
+        last_expiry: u64,
+        armed: BTreeMap<(u64, u64), Arc<dyn TimerTarget>>,
+        deadlines_ns: BTreeMap<u64, u64>,
+    }
+
+    fn timers() -> &'static Timers {
+        static TIMERS: OnceLock<&'static Timers> = OnceLock::new();
+        TIMERS.get_or_init(|| {
+            let timers: &'static Timers = Box::leak(Box::default());
+            thread::spawn(|| timers.run());
+            timers
+        })
+    }
+
+    impl Timers {
+        fn run(&self) {
+            let mut queue = self.queue.lock().unwrap();
+            loop {
+                let Some(first) = queue.armed.first_entry() else {
+                    queue = self.changed.wait(queue).unwrap();
+                    continue;
+                };
+                let (deadline_ns, expiry) = *first.key();
+                let now_ns = crema_now_ns();
+                if now_ns < deadline_ns {
+                    let left = Duration::from_nanos(deadline_ns - now_ns);
+                    queue = self.changed.wait_timeout(queue, left).unwrap().0;
+                    continue;
+                }
+                let target = first.remove();
+                queue.deadlines_ns.remove(&expiry);
+                drop(queue);
+                let irq = crema_irq_save();
+                target.fire();
+                crema_irq_restore(irq);
+                drop(target);
+                queue = self.queue.lock().unwrap();
+            }
+        }
+    }
+
+    #[unsafe(no_mangle)]
+    fn crema_timer_arm(deadline_ns: u64, target: Arc<dyn TimerTarget>) -> u64 {
+        let timers = timers();
+        let mut queue = timers.queue.lock().unwrap();
+        queue.last_expiry += 1;
+        let expiry = queue.last_expiry;
+        queue.armed.insert((deadline_ns, expiry), target);
+        queue.deadlines_ns.insert(expiry, deadline_ns);
+        timers.changed.notify_one();
+        expiry
+    }
+
+    #[unsafe(no_mangle)]
+    fn crema_timer_cancel(expiry: u64) -> bool {
+        let target = {
+            let mut queue = timers().queue.lock().unwrap();
+            queue
+                .deadlines_ns
+                .remove(&expiry)
+                .and_then(|deadline_ns| queue.armed.remove(&(deadline_ns, expiry)))
+        };
+        target.is_some()
     }
 }

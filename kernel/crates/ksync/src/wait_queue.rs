@@ -140,7 +140,8 @@ impl WaitQueue {
     /// Waits until `condition` gives a value, a signal comes (if `interruptible`), or the monotonic
     /// clock passes `deadline_ns`. Whoever makes the condition true must then wake this queue.
     ///
-    /// `condition` runs with no lock of the queue held and may take any lock that may be taken here.
+    /// `condition` runs with no lock of the queue held and may take any lock that may be taken here, also one
+    /// that it has to wait for.
     pub fn wait<T>(
         &self,
         interruptible: Interruptible,
@@ -193,8 +194,12 @@ impl WaitQueue {
                 }
                 return result;
             }
-            // SAFETY: as above.
-            unsafe { node.as_ref() }.thread.park(deadline_ns);
+            // A condition that waited itself (for a mutex) may have used up the token of a wake-up that came
+            // meanwhile; the node still shows it. From this look on no token is lost.
+            if self.is_waiting(node) {
+                // SAFETY: as above.
+                unsafe { node.as_ref() }.thread.park(deadline_ns);
+            }
         }
     }
 
@@ -204,6 +209,13 @@ impl WaitQueue {
             Ok(value) => value,
             Err(_) => unreachable!("the wait has neither a deadline nor signals"),
         }
+    }
+
+    /// Whether the node is on the list: no wake-up has taken it off since it was put there.
+    fn is_waiting(&self, node: NonNull<Node>) -> bool {
+        let _list = self.list.lock();
+        // SAFETY: the caller's node is alive, and its links are ours under the lock.
+        unsafe { (*node.as_ref().links.get()).state == State::Waiting }
     }
 
     /// Takes the node off the list and says whether a wake-up had done so already.
@@ -321,5 +333,20 @@ mod tests {
         state.1.store(1, Ordering::SeqCst);
         state.0.wake_all();
         waiters.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+
+    #[test]
+    fn a_wake_up_during_a_condition_that_waits_is_not_lost() {
+        let queue = WaitQueue::new();
+        let mut looks = 0;
+        queue.wait_uninterruptible(|| {
+            looks += 1;
+            if looks == 2 {
+                // The node is on the list now. The wake-up comes, and then a wait inside uses its token.
+                assert!(queue.wake_one());
+                platform::current().park(None);
+            }
+            (looks == 3).then_some(())
+        });
     }
 }

@@ -15,4 +15,4 @@ mod poll;
 
 pub use file::{Blocking, File, MemoryObject, ObjectName, PageAccess};
 pub use io::{ReadDst, SliceSrc, WriteSrc};
-pub use poll::{Observer, ObserverId, PollEvents, Pollee};
+pub use poll::{Notified, Observer, ObserverId, PollEvents, Pollee, Sharing};

@@ -39,16 +39,43 @@ impl PollEvents {
     pub const ALWAYS: Self = Self::ERR.union(Self::HUP);
 }
 
+/// Whether an observer's being told led to anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notified {
+    /// A thread was woken for these events.
+    Woke,
+    /// No thread waits there for these events now.
+    Idle,
+}
+
 /// Somebody who is told when an object's readiness changes: an epoll instance or a polling thread.
 pub trait Observer: Send + Sync {
     /// `events` may have become true (or, for an edge, true again). Called with no lock held,
-    /// possibly from an interrupt; must not wait.
-    fn notify(&self, events: PollEvents);
+    /// possibly from an interrupt, possibly once more after the registration has ended; must not wait.
+    /// The answer matters only for a registration with [`Sharing::Exclusive`].
+    fn notify(&self, events: PollEvents) -> Notified;
 }
 
-/// Names a registration, for its removal.
+/// Which of several observers of one object are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// This one, always.
+    Shared,
+    /// Of those registered so, in order, no more than it takes to wake one thread (`EPOLLEXCLUSIVE`).
+    Exclusive,
+}
+
+/// Names a registration, for its removal. In order of registration, the exclusive ones after all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObserverId(u64);
+
+impl ObserverId {
+    const EXCLUSIVE: u64 = 1 << 63;
+
+    const fn is_exclusive(self) -> bool {
+        self.0 & Self::EXCLUSIVE != 0
+    }
+}
 
 /// The readiness side of an object: threads blocked in a call on it, and observers.
 ///
@@ -64,7 +91,14 @@ pub struct Pollee {
 #[derive(Default)]
 struct Observers {
     next_id: u64,
-    list: Vec<(ObserverId, PollEvents, Arc<dyn Observer>)>,
+    /// In order of their names, so that [`Pollee::notify`] finds its place again after a change.
+    list: Vec<Registration>,
+}
+
+struct Registration {
+    id: ObserverId,
+    mask: PollEvents,
+    observer: Arc<dyn Observer>,
 }
 
 impl Pollee {
@@ -77,42 +111,57 @@ impl Pollee {
     }
 
     /// Tells `observer` of changes to any of `mask` from now on, until [`unregister`](Self::unregister).
-    pub fn register(&self, mask: PollEvents, observer: Arc<dyn Observer>) -> ObserverId {
+    pub fn register(&self, mask: PollEvents, sharing: Sharing, observer: Arc<dyn Observer>) -> ObserverId {
         let mut observers = self.observers.lock();
         observers.next_id += 1;
-        let id = ObserverId(observers.next_id);
-        observers.list.push((id, mask, observer));
+        let id = match sharing {
+            Sharing::Shared => ObserverId(observers.next_id),
+            Sharing::Exclusive => ObserverId(observers.next_id | ObserverId::EXCLUSIVE),
+        };
+        let place = observers.list.partition_point(|entry| entry.id < id);
+        observers.list.insert(place, Registration { id, mask, observer });
         id
+    }
+
+    /// Changes what the observer is told of.
+    pub fn set_mask(&self, id: ObserverId, mask: PollEvents) {
+        let mut observers = self.observers.lock();
+        if let Ok(place) = observers.list.binary_search_by_key(&id, |entry| entry.id) {
+            observers.list[place].mask = mask;
+        }
     }
 
     /// Ends a registration.
     pub fn unregister(&self, id: ObserverId) {
         let mut observers = self.observers.lock();
-        if let Some(index) = observers.list.iter().position(|entry| entry.0 == id) {
-            let entry = observers.list.swap_remove(index);
+        if let Ok(place) = observers.list.binary_search_by_key(&id, |entry| entry.id) {
+            let entry = observers.list.remove(place);
             drop(observers);
             // Dropped outside the lock: it may be the observer's last reference.
             drop(entry);
         }
     }
 
-    /// Wakes blocked threads and tells observers that `events` may have become true.
+    /// Wakes blocked threads and tells observers that `events` may have become true. Callable from
+    /// interrupts.
     pub fn notify(&self, events: PollEvents) {
         self.waiters.wake_all();
-        // Observers are called with no lock held; nearly always there is at most one.
-        let mut index = 0;
+        let mut told = ObserverId(0);
         loop {
             let observer = {
                 let observers = self.observers.lock();
-                match observers.list.iter().enumerate().skip(index).find(|(_, e)| e.1.intersects(events)) {
-                    Some((found, entry)) => {
-                        index = found + 1;
-                        entry.2.clone()
+                let next = observers.list.partition_point(|entry| entry.id <= told);
+                match observers.list[next..].iter().find(|entry| entry.mask.intersects(events)) {
+                    Some(entry) => {
+                        told = entry.id;
+                        entry.observer.clone()
                     }
                     None => return,
                 }
             };
-            observer.notify(events);
+            if observer.notify(events) == Notified::Woke && told.is_exclusive() {
+                return;
+            }
         }
     }
 
@@ -123,5 +172,78 @@ impl Pollee {
         attempt: impl FnMut() -> Option<T>,
     ) -> Result<T, WaitError> {
         self.waiters.wait(Interruptible::Yes, deadline_ns, attempt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    struct Probe {
+        told: AtomicUsize,
+        answer: Notified,
+    }
+
+    impl Observer for Probe {
+        fn notify(&self, _events: PollEvents) -> Notified {
+            self.told.fetch_add(1, Ordering::SeqCst);
+            self.answer
+        }
+    }
+
+    fn probe(answer: Notified) -> Arc<Probe> {
+        Arc::new(Probe { told: AtomicUsize::new(0), answer })
+    }
+
+    fn told(probe: &Probe) -> usize {
+        probe.told.load(Ordering::SeqCst)
+    }
+
+    #[test]
+    fn all_shared_observers_are_told_and_exclusive_ones_until_a_thread_wakes() {
+        let pollee = Pollee::new();
+        let probes = [Notified::Idle, Notified::Woke, Notified::Woke].map(probe);
+        for probe in &probes {
+            pollee.register(PollEvents::IN, Sharing::Exclusive, probe.clone());
+        }
+        let shared = [probe(Notified::Woke), probe(Notified::Woke)];
+        for probe in &shared {
+            pollee.register(PollEvents::IN, Sharing::Shared, probe.clone());
+        }
+        pollee.notify(PollEvents::OUT);
+        pollee.notify(PollEvents::IN);
+        assert_eq!(probes.each_ref().map(|p| told(p)), [1, 1, 0]);
+        assert_eq!(shared.each_ref().map(|p| told(p)), [1, 1]);
+    }
+
+    struct Leaver {
+        pollee: Arc<Pollee>,
+        leaving: SpinLock<Option<ObserverId>>,
+    }
+
+    impl Observer for Leaver {
+        fn notify(&self, _events: PollEvents) -> Notified {
+            if let Some(id) = self.leaving.lock().take() {
+                self.pollee.unregister(id);
+            }
+            Notified::Idle
+        }
+    }
+
+    #[test]
+    fn an_observer_that_leaves_while_others_are_told_hides_none_of_them() {
+        let pollee = Arc::new(Pollee::new());
+        let leaver = Arc::new(Leaver { pollee: pollee.clone(), leaving: SpinLock::default() });
+        let id = pollee.register(PollEvents::IN, Sharing::Shared, leaver.clone());
+        *leaver.leaving.lock() = Some(id);
+        let rest = [probe(Notified::Idle), probe(Notified::Idle)];
+        for probe in &rest {
+            pollee.register(PollEvents::IN, Sharing::Shared, probe.clone());
+        }
+        pollee.notify(PollEvents::IN);
+        assert_eq!(rest.each_ref().map(|p| told(p)), [1, 1]);
+        assert_eq!(Arc::strong_count(&leaver), 1);
     }
 }
