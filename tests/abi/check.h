@@ -133,8 +133,12 @@ static inline void check_await_sleeping(pid_t tid) {
     for (;;) {
         char text[512] = "";
         int fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd == -1)
+        if (fd == -1) {
+            // The thread has ended; or there is no /proc, and then time must do.
+            if (access("/proc/self/task", F_OK) == -1)
+                check_sleep_ms(50);
             return;
+        }
         ssize_t length = read(fd, text, sizeof text - 1);
         close(fd);
         const char *state = length > 0 ? strrchr(text, ')') : NULL;

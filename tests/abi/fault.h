@@ -55,11 +55,11 @@ static inline void fault_report(const char *name, bool faulted, const void *base
                    (long)((intptr_t)fault_info.si_addr - (intptr_t)base), fault_trapno, fault_error);
 }
 
-#define FAULT(name, base, statement)                                                                                  \
+#define FAULT(name, base, ...)                                                                                        \
     do {                                                                                                              \
         fault_happened = true;                                                                                        \
         if (sigsetjmp(fault_return, 1) == 0) {                                                                        \
-            statement;                                                                                                \
+            __VA_ARGS__;                                                                                              \
             fault_happened = false;                                                                                   \
         }                                                                                                             \
         fault_report(name, fault_happened, base);                                                                     \
