@@ -132,6 +132,12 @@ impl XsaveArea {
         }
     }
 
+    /// Saves the registers of this CPU here, where they were not loaded from.
+    pub fn save_fresh(&mut self) {
+        // SAFETY: the area is large enough, aligned, zeroed or saved before.
+        unsafe { save_to(self.area.as_ptr()) }
+    }
+
     /// Loads the registers of this CPU from here.
     pub fn restore(&self) {
         // SAFETY: the area was initialised by `new` and changed only by `save`.
