@@ -21,4 +21,10 @@
 
 extern crate alloc;
 
+pub mod clock;
+pub mod eventfd;
+mod expiry;
+mod io;
 pub mod pipe;
+pub mod signalfd;
+pub mod timerfd;
