@@ -100,6 +100,11 @@ pub trait File: Send + Sync + Any {
         Err(Errno::ENOTTY)
     }
 
+    /// How many bytes a read would find now (`FIONREAD`), for objects that can say.
+    fn readable_bytes(&self) -> Result<usize, Errno> {
+        Err(Errno::ENOTTY)
+    }
+
     /// For those calls that only one kind of file has (`epoll_ctl`, `timerfd_settime`, ...).
     fn as_any(&self) -> &dyn Any;
 }
