@@ -9,6 +9,7 @@ use core::{fmt, marker::PhantomData, mem::MaybeUninit};
 
 use linux_abi::Errno;
 use vfs::{ReadDst, WriteSrc};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::arch::layout::USER_END;
 
@@ -18,26 +19,6 @@ unsafe extern "C" {
     fn user_cmpxchg_u32(address: u64, expected: u32, new: u32) -> i64;
     fn user_store_u32(address: u64, value: u32) -> i64;
 }
-
-/// Values that are plain bytes: any bit pattern is one, and none of it is padding that could tell secrets.
-///
-/// # Safety
-/// Both hold for the implementing type.
-pub unsafe trait Plain: Copy + 'static {}
-
-macro_rules! plain {
-    ($($t:ty),* $(,)?) => {
-        $(
-            // SAFETY: integers, and structures and arrays of them as the ABI lays them out (padding is explicit).
-            unsafe impl Plain for $t {}
-        )*
-    };
-}
-plain!(u8, i8, u16, i16, u32, i32, u64, i64, usize, isize);
-// SAFETY: an array of plain values has no padding of its own.
-unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
-
-pub(crate) use plain;
 
 fn check(address: u64, len: usize) -> Result<(), Errno> {
     match address.checked_add(len as u64) {
@@ -144,7 +125,7 @@ impl<T> UserPtr<T> {
     }
 }
 
-impl<T: Plain> UserPtr<T> {
+impl<T: FromBytes + IntoBytes + Immutable> UserPtr<T> {
     /// Reads the value. `EFAULT` if it is not readable.
     pub fn read(self) -> Result<T, Errno> {
         let mut value = MaybeUninit::<T>::uninit();
@@ -154,14 +135,13 @@ impl<T: Plain> UserPtr<T> {
         if copied < size_of::<T>() {
             return Err(Errno::EFAULT);
         }
-        // SAFETY: all bytes were written, and any bytes are a `Plain` value.
+        // SAFETY: all bytes were written, and any bytes are a value (`FromBytes`).
         Ok(unsafe { value.assume_init() })
     }
 
     /// Writes the value. `EFAULT` if the place is not writable; a part may have been written.
     pub fn write(self, value: T) -> Result<(), Errno> {
-        // SAFETY: a `Plain` value is initialised bytes without padding.
-        let bytes = unsafe { core::slice::from_raw_parts((&raw const value).cast::<u8>(), size_of::<T>()) };
+        let bytes = value.as_bytes();
         if copy_out(self.address, bytes) < bytes.len() { Err(Errno::EFAULT) } else { Ok(()) }
     }
 
@@ -182,15 +162,14 @@ impl<T: Plain> UserPtr<T> {
         if copy_in(bytes, self.address) < bytes.len() {
             return Err(Errno::EFAULT);
         }
-        // SAFETY: all bytes of `count` values were written, and any bytes are `Plain` values.
+        // SAFETY: all bytes of `count` values were written, and any bytes are values (`FromBytes`).
         unsafe { values.set_len(count) };
         Ok(values)
     }
 
     /// Writes all of `values`.
     pub fn write_slice(self, values: &[T]) -> Result<(), Errno> {
-        // SAFETY: `Plain` values are initialised bytes without padding.
-        let bytes = unsafe { core::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
+        let bytes = values.as_bytes();
         if copy_out(self.address, bytes) < bytes.len() { Err(Errno::EFAULT) } else { Ok(()) }
     }
 }
