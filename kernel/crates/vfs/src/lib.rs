@@ -9,10 +9,12 @@
 
 extern crate alloc;
 
+mod close_watch;
 mod file;
 mod io;
 mod poll;
 
+pub use close_watch::{CloseWatch, CloseWatcher, WatchList};
 pub use file::{Blocking, File, MemoryObject, ObjectName, PageAccess};
 pub use io::{ReadDst, SliceSrc, WriteSrc};
 pub use poll::{Notified, Observer, ObserverId, PollEvents, Pollee, Sharing};
