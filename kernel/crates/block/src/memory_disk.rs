@@ -76,7 +76,10 @@ mod tests {
         disk.write_gathered(2, &[&[1; 512], &[2; 1024]]).unwrap();
         let (mut first, mut second) = ([0; 1024], [0; 512]);
         disk.read_scattered(2, &mut [&mut first, &mut second]).unwrap();
-        assert_eq!((&first[..512], &first[512..], &second[..]), (&[1; 512][..], &[2; 512][..], &[2; 512][..]));
+        assert_eq!(
+            (&first[..512], &first[512..], &second[..]),
+            (&[1; 512][..], &[2; 512][..], &[2; 512][..])
+        );
     }
 
     #[test]
