@@ -1,1 +1,40 @@
-fn main() {}
+//! `crema`: builds images of jars, boots them, and tests and measures the kernel that they run on.
+//!
+//! What goes to standard output is the guest's alone; everything that the tool itself has to say goes to standard
+//! error, in lines that begin with "crema:".
+
+mod application;
+mod command;
+mod failure;
+mod image;
+mod jar;
+mod machine;
+mod options;
+mod project;
+mod scratch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    failure::{Failure, Result},
+    options::{Command, Options},
+    project::Project,
+};
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let status = perform(&options.command).unwrap_or_else(|failure| command::run::failed(&failure));
+    ExitCode::from(status)
+}
+
+fn perform(command: &Command) -> Result<u8> {
+    machine::interrupt::install()?;
+    let project = Project::find()?;
+    match command {
+        Command::Run(options) => command::run::run(options, &project),
+        Command::Build(options) => command::build::build(options, &project).map(|()| 0),
+        Command::Test(_) | Command::Bench(_) => Err(Failure::new("crema test and crema bench are not in this version")),
+    }
+}

@@ -101,6 +101,16 @@ ap_protected:
 ap_trampoline_end:
 .code64
 ap64:
+    # Up to the kernel's own addresses, which the boot page tables map too; then to the kernel's page
+    # tables, which do not map this code.
+    movabs $ap_high, %rax
+    jmp *%rax
+
+.section .text.ap, "ax"
+.code64
+ap_high:
+    mov KERNEL_ROOT, %rax
+    mov %rax, %cr3
     xor %eax, %eax
     mov %eax, %ds
     mov %eax, %es
@@ -109,11 +119,9 @@ ap64:
     mov %eax, %ss
     # ebx = 1, 2, ...: this CPU's index. Its stack was prepared before the start-up IPI.
     mov %ebx, %edi
-    movabs $AP_STACK_TOPS, %rax
-    mov (%rax,%rdi,8), %rsp
+    mov AP_STACK_TOPS(,%rdi,8), %rsp
     xor %ebp, %ebp
-    movabs $ap_entry, %rax
-    call *%rax
+    call ap_entry
     ud2
 
 .section .boot.data, "aw"

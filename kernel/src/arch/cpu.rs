@@ -8,7 +8,7 @@ use alloc::{boxed::Box, vec::Vec};
 use core::{
     arch::asm,
     cell::Cell,
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
 };
 
 use spin::Once;
@@ -54,7 +54,8 @@ pub struct PerCpu {
 unsafe impl Sync for PerCpu {}
 
 static CPUS: [AtomicPtr<PerCpu>; MAX_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
-static ONLINE: AtomicUsize = AtomicUsize::new(0);
+/// Bit i: CPU i takes interrupts and runs threads.
+static ONLINE: AtomicU64 = AtomicU64::new(0);
 
 impl PerCpu {
     const fn new(index: usize, apic_id: u32) -> Self {
@@ -114,7 +115,11 @@ unsafe fn install(cpu: *mut PerCpu) {
     unsafe { Msr::new(0xC000_0101).write(cpu as u64) };
     // SAFETY: valid per this function's contract.
     CPUS[unsafe { (*cpu).index }].store(cpu, Ordering::Release);
-    ONLINE.fetch_add(1, Ordering::Release);
+}
+
+/// Counts this CPU as one that takes interrupts and runs threads.
+pub fn set_online() {
+    ONLINE.fetch_or(1 << index(), Ordering::Release);
 }
 
 fn initial_apic_id() -> u32 {
@@ -155,12 +160,27 @@ pub fn by_index(index: usize) -> Option<&'static PerCpu> {
 /// How many CPUs run.
 #[inline]
 pub fn count() -> usize {
+    online_mask().count_ones() as usize
+}
+
+/// The CPUs that run, as a set of indices.
+#[inline]
+pub fn online_mask() -> u64 {
     ONLINE.load(Ordering::Acquire)
 }
 
 /// All CPUs that run.
 pub fn all() -> impl Iterator<Item = &'static PerCpu> {
-    (0..count()).filter_map(by_index)
+    in_mask(online_mask())
+}
+
+/// The CPUs in a set of indices.
+pub fn in_mask(mut mask: u64) -> impl Iterator<Item = &'static PerCpu> {
+    core::iter::from_fn(move || {
+        let index = mask.trailing_zeros() as usize;
+        mask &= mask.wrapping_sub(1);
+        by_index(index)
+    })
 }
 
 /// What the CPU says of itself, for the kernel's own choices.

@@ -12,10 +12,14 @@ use core::{
     ptr::NonNull,
 };
 
+use linux_abi::signal::FpxSwBytes;
 use spin::Once;
 use x86_64::registers::control::{Cr4, Cr4Flags};
 
+use zerocopy::IntoBytes;
+
 use super::cpu;
+use crate::user::UserPtr;
 
 /// Components that the application may use: x87, SSE, AVX, AVX-512 (three), PKRU left out as there are no
 /// protection keys here, AMX left out as Linux makes it opt-in (`arch_prctl(2)`, ARCH_REQ_XCOMP_PERM).
@@ -132,6 +136,12 @@ impl XsaveArea {
         }
     }
 
+    /// Saves the registers of this CPU here, where they were not loaded from.
+    pub fn save_fresh(&mut self) {
+        // SAFETY: the area is large enough, aligned, zeroed or saved before.
+        unsafe { save_to(self.area.as_ptr()) }
+    }
+
     /// Loads the registers of this CPU from here.
     pub fn restore(&self) {
         // SAFETY: the area was initialised by `new` and changed only by `save`.
@@ -205,6 +215,91 @@ fn mxcsr_mask() -> u32 {
             mask => mask,
         }
     })
+}
+
+/// Puts the registers of this CPU into their initial state, as a signal handler begins with them.
+pub fn reset() {
+    static INITIAL: Once<XsaveArea> = Once::new();
+    INITIAL.call_once(XsaveArea::new).restore();
+}
+
+/// Unmasked x87 exceptions that are pending.
+pub fn x87_exceptions() -> u32 {
+    let (mut status, mut control) = (0u16, 0u16);
+    // SAFETY: both store a word.
+    unsafe {
+        asm!("fnstsw [{}]", "fnstcw [{}]", in(reg) &raw mut status, in(reg) &raw mut control, options(nostack));
+    }
+    u32::from(status & !control) & 0x3f
+}
+
+/// Unmasked SSE exceptions that are pending.
+pub fn simd_exceptions() -> u32 {
+    let mut mxcsr = 0u32;
+    // SAFETY: stores a word.
+    unsafe { asm!("stmxcsr [{}]", in(reg) &raw mut mxcsr, options(nostack)) };
+    !(mxcsr >> 7) & mxcsr & 0x3f
+}
+
+/// The extended state as a signal frame holds it.
+pub struct StateBuffer {
+    area: XsaveArea,
+}
+
+/// Offset of xmm0 in the legacy region, and of the bytes left to software.
+const XMM: usize = 160;
+const SOFTWARE: usize = 464;
+
+impl StateBuffer {
+    /// The state of the running thread. `xmm` are the application's, which its trap frame holds.
+    pub fn capture(xmm: &[u128; 16]) -> Result<Self, linux_abi::Errno> {
+        let mut area = XsaveArea::new();
+        area.save_fresh();
+        let mut buffer = Self { area };
+        for (index, value) in xmm.iter().enumerate() {
+            buffer.bytes_mut()[XMM + 16 * index..][..16].copy_from_slice(&value.to_le_bytes());
+        }
+        if components() != 0 {
+            buffer.bytes_mut()[512] |= 0b10; // XSTATE_BV: SSE is not in its initial state
+        }
+        Ok(buffer)
+    }
+
+    /// The state that a frame on the application's stack holds, checked so that it can be restored.
+    pub fn read(from: UserPtr<u8>) -> Result<Self, linux_abi::Errno> {
+        let bytes = from.read_vec(state_size())?;
+        let mut buffer = Self { area: XsaveArea::new() };
+        buffer.bytes_mut().copy_from_slice(&bytes);
+        // What software keeps there is of no concern to the hardware.
+        buffer.bytes_mut()[SOFTWARE..512].fill(0);
+        if is_valid(buffer.bytes()) { Ok(buffer) } else { Err(linux_abi::Errno::EFAULT) }
+    }
+
+    /// Loads it into the registers, except xmm0-15, which are returned for the trap frame.
+    pub fn restore(&self) -> [u128; 16] {
+        self.area.restore();
+        let in_use = components() == 0 || self.bytes()[512] & 0b10 != 0;
+        core::array::from_fn(|index| match in_use {
+            true => u128::from_le_bytes(self.bytes()[XMM + 16 * index..][..16].try_into().expect("16 bytes")),
+            false => 0,
+        })
+    }
+
+    /// Puts the description of what follows into the bytes left to software.
+    pub fn set_software_bytes(&mut self, description: &FpxSwBytes) {
+        self.bytes_mut()[SOFTWARE..512].copy_from_slice(description.as_bytes());
+    }
+
+    /// The bytes, in the standard format.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the area is that long and initialised.
+        unsafe { core::slice::from_raw_parts(self.area.area.as_ptr(), state_size()) }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and borrowed exclusively.
+        unsafe { core::slice::from_raw_parts_mut(self.area.area.as_ptr(), state_size()) }
+    }
 }
 
 /// XCR0 as it is, for `/proc/cpuinfo` and checks.

@@ -44,9 +44,9 @@ unsafe extern "Rust" {
     /// reaches the deadline: at once after this call if it has passed already, but not from within it, since the
     /// caller holds locks. The value names this expiry, and no later one.
     safe fn crema_timer_arm(deadline_ns: u64, target: Arc<dyn TimerTarget>) -> u64;
-    /// Takes an expiry back; returns whether it had not fired. Does not wait for a `fire` under way, and
+    /// Takes the expiry back that was armed for `deadline_ns`; returns whether it had not fired. Does not wait for a `fire` under way, and
     /// drops the target only after it has let go of its own locks.
-    safe fn crema_timer_cancel(expiry: u64) -> bool;
+    safe fn crema_timer_cancel(deadline_ns: u64, expiry: u64) -> bool;
 }
 
 /// Masks interrupts on this CPU; the value goes to [`irq_restore`].
@@ -89,8 +89,8 @@ pub fn timer_arm(deadline_ns: u64, target: Arc<dyn TimerTarget>) -> u64 {
 }
 
 /// Takes an expiry back; returns whether it had not fired.
-pub fn timer_cancel(expiry: u64) -> bool {
-    crema_timer_cancel(expiry)
+pub fn timer_cancel(deadline_ns: u64, expiry: u64) -> bool {
+    crema_timer_cancel(deadline_ns, expiry)
 }
 
 /// Whether the running code may wait: interrupts are unmasked.
@@ -202,7 +202,6 @@ mod host {
     struct Queue {
         last_expiry: u64,
         armed: BTreeMap<(u64, u64), Arc<dyn TimerTarget>>,
-        deadlines_ns: BTreeMap<u64, u64>,
     }
 
     fn timers() -> &'static Timers {
@@ -222,7 +221,7 @@ mod host {
                     queue = self.changed.wait(queue).unwrap();
                     continue;
                 };
-                let (deadline_ns, expiry) = *first.key();
+                let (deadline_ns, _) = *first.key();
                 let now_ns = crema_now_ns();
                 if now_ns < deadline_ns {
                     let left = Duration::from_nanos(deadline_ns - now_ns);
@@ -230,7 +229,6 @@ mod host {
                     continue;
                 }
                 let target = first.remove();
-                queue.deadlines_ns.remove(&expiry);
                 drop(queue);
                 let irq = crema_irq_save();
                 target.fire();
@@ -248,20 +246,13 @@ mod host {
         queue.last_expiry += 1;
         let expiry = queue.last_expiry;
         queue.armed.insert((deadline_ns, expiry), target);
-        queue.deadlines_ns.insert(expiry, deadline_ns);
         timers.changed.notify_one();
         expiry
     }
 
     #[unsafe(no_mangle)]
-    fn crema_timer_cancel(expiry: u64) -> bool {
-        let target = {
-            let mut queue = timers().queue.lock().unwrap();
-            queue
-                .deadlines_ns
-                .remove(&expiry)
-                .and_then(|deadline_ns| queue.armed.remove(&(deadline_ns, expiry)))
-        };
+    fn crema_timer_cancel(deadline_ns: u64, expiry: u64) -> bool {
+        let target = timers().queue.lock().unwrap().armed.remove(&(deadline_ns, expiry));
         target.is_some()
     }
 }

@@ -27,8 +27,8 @@ pub trait TimerTarget: Send + Sync {
 /// many timers as are armed allocates nothing either.
 pub struct Timer {
     target: Arc<dyn TimerTarget>,
-    /// The expiry that was armed last; it may have fired since.
-    pending: SpinLock<Option<u64>>,
+    /// Deadline and name of the expiry that was armed last; it may have fired since.
+    pending: SpinLock<Option<(u64, u64)>>,
 }
 
 impl Timer {
@@ -41,16 +41,20 @@ impl Timer {
     /// before is replaced; returns whether there was one that had not fired.
     pub fn arm(&self, deadline_ns: u64) -> bool {
         let mut pending = self.pending.lock();
-        let replaced = pending.take().is_some_and(platform::timer_cancel);
-        *pending = Some(platform::timer_arm(deadline_ns, self.target.clone()));
+        let replaced = pending.take().is_some_and(cancel_expiry);
+        *pending = Some((deadline_ns, platform::timer_arm(deadline_ns, self.target.clone())));
         replaced
     }
 
     /// Takes the expiry back; returns whether there was one that had not fired. After `false` the target may
     /// still be running on another CPU.
     pub fn cancel(&self) -> bool {
-        self.pending.lock().take().is_some_and(platform::timer_cancel)
+        self.pending.lock().take().is_some_and(cancel_expiry)
     }
+}
+
+fn cancel_expiry((deadline_ns, expiry): (u64, u64)) -> bool {
+    platform::timer_cancel(deadline_ns, expiry)
 }
 
 impl Drop for Timer {

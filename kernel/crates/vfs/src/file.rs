@@ -1,12 +1,12 @@
 //! What a file descriptor can name.
 
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 use core::any::Any;
 
 use frames::PageRef;
-use linux_abi::Errno;
+use linux_abi::{Errno, file::FileType};
 
-use crate::{PollEvents, Pollee, ReadDst, WriteSrc};
+use crate::{InodeId, Metadata, PollEvents, Pollee, ReadDst, WritePosition, WriteSrc, Written};
 
 /// Whether a call may wait for the file to become ready (`O_NONBLOCK`, `MSG_DONTWAIT`, `RWF_NOWAIT`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,15 @@ pub enum Blocking {
     /// Wait.
     Yes,
     /// Answer `EAGAIN` instead.
+    No,
+}
+
+/// Whether a file has offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seekable {
+    /// It has.
+    Yes,
+    /// It is a stream: `lseek(2)` and `pread(2)` answer `ESPIPE`.
     No,
 }
 
@@ -30,6 +39,44 @@ pub trait File: Send + Sync + Any {
     /// Writes what `src` has at `offset`.
     fn write_at(&self, _offset: u64, _src: &mut dyn WriteSrc, _blocking: Blocking) -> Result<usize, Errno> {
         Err(Errno::EINVAL)
+    }
+
+    /// Writes at an offset or at the end, whichever `position` says, and tells where that ended.
+    fn write_position(
+        &self,
+        position: WritePosition,
+        src: &mut dyn WriteSrc,
+        blocking: Blocking,
+    ) -> Result<Written, Errno> {
+        let offset = match position {
+            WritePosition::At(offset) => offset,
+            WritePosition::End => self.metadata()?.size,
+        };
+        let bytes = self.write_at(offset, src, blocking)?;
+        Ok(Written { bytes, end: offset + bytes as u64 })
+    }
+
+    /// Whether the file has offsets.
+    fn seekable(&self) -> Seekable {
+        Seekable::No
+    }
+
+    /// What `fstat(2)` tells of an object that is in no file system. Those in one are asked through
+    /// their inode.
+    fn metadata(&self) -> Result<Metadata, Errno> {
+        // The inode that Linux shares between event counters, epoll instances and the like is of no
+        // type at all; programs only compare it.
+        Ok(Metadata::anonymous(InodeId { device: ANONYMOUS_DEVICE, number: 1 }, FileType::Regular, 0o600))
+    }
+
+    /// What `/proc/self/fd` shows for an object that is in no file system.
+    fn shown_name(&self) -> Vec<u8> {
+        b"anon_inode:[unknown]".to_vec()
+    }
+
+    /// Whether such an object can be opened again through `/proc/self/fd` (pipes and terminals can).
+    fn can_reopen(&self) -> bool {
+        false
     }
 
     /// What is ready now.
@@ -53,9 +100,17 @@ pub trait File: Send + Sync + Any {
         Err(Errno::ENOTTY)
     }
 
+    /// How many bytes a read would find now (`FIONREAD`), for objects that can say.
+    fn readable_bytes(&self) -> Result<usize, Errno> {
+        Err(Errno::ENOTTY)
+    }
+
     /// For those calls that only one kind of file has (`epoll_ctl`, `timerfd_settime`, ...).
     fn as_any(&self) -> &dyn Any;
 }
+
+/// `st_dev` of objects that are in no file system.
+pub const ANONYMOUS_DEVICE: u64 = 12;
 
 /// What a page of a [`MemoryObject`] is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

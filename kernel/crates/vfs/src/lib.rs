@@ -9,10 +9,35 @@
 
 extern crate alloc;
 
+mod dentry;
+mod fd_table;
 mod file;
+mod inode;
 mod io;
+mod locks;
+mod mount;
+mod namespace;
+mod open;
+mod open_file;
 mod poll;
+mod regular;
+mod walk;
 
-pub use file::{Blocking, File, MemoryObject, ObjectName, PageAccess};
+pub use dentry::{Dentry, DentryCache, DentryState};
+pub use fd_table::{Fd, FdFlags, FdTable};
+pub use file::{ANONYMOUS_DEVICE, Blocking, File, MemoryObject, ObjectName, PageAccess, Seekable};
+pub use inode::{
+    AttributeChanges, DirectoryEntry, EntrySink, FileSystem, Inode, InodeId, LinkTarget, Metadata,
+    NameCaching, NewInode, RenameKind, SyncKind, Timestamp, WritePosition, Written, XattrMode,
+    next_anonymous_device,
+};
 pub use io::{ReadDst, SliceSrc, WriteSrc};
+pub use linux_abi::file::AccessMode;
+pub use locks::{HeldLock, LockKind, LockOwner, LockRange, LockTable, LockWait};
+pub use mount::{Mount, Path};
+pub use namespace::{MountRequest, Namespace, SpecialFiles};
+pub use open::OpenRequest;
+pub use open_file::{OpenFile, bracketed_name};
 pub use poll::{Notified, Observer, ObserverId, PollEvents, Pollee, Sharing};
+pub use regular::{DirectoryFile, PathFile, RegularFile};
+pub use walk::{Ending, FinalLink, Last, SpecialComponent};

@@ -98,6 +98,23 @@ impl StackT {
         self.size == 0
     }
 
+    /// Whether it is disabled when a handler is entered on it.
+    pub const fn is_autodisarm(&self) -> bool {
+        self.flags.contains(SsFlags::AUTODISARM)
+    }
+
+    /// `ss_flags` as it is reported to code whose stack pointer is `sp`.
+    pub fn reported_flags(&self, sp: u64) -> SsFlags {
+        let mode = if self.is_disabled() {
+            SsFlags::DISABLE
+        } else if self.contains(sp) {
+            SsFlags::ONSTACK
+        } else {
+            SsFlags::empty()
+        };
+        mode | (self.flags & SsFlags::AUTODISARM)
+    }
+
     /// The address past its highest byte, where a first frame is put below.
     pub const fn top(&self) -> u64 {
         self.sp.wrapping_add(self.size)

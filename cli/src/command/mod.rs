@@ -1,0 +1,4 @@
+//! The subcommands.
+
+pub mod build;
+pub mod run;

@@ -1,0 +1,129 @@
+//! `crema run`: boots a jar or an image, and ends as its program ended.
+
+use std::{io, path::Path};
+
+use crate::{
+    application::{self, Description},
+    failure::{Failure, Result, STATUS_TOOL_FAILED},
+    image::{cache::CachedImage, ext4},
+    machine::{
+        choice::{Choice, Payload},
+        run_folder::RunFolder,
+        session::{self, End, OnInterrupt, Report, Setup, Streams},
+        stream::{Input, Output, host_stream},
+    },
+    options::{ApplicationOptions, RunOptions},
+    project::Project,
+};
+
+/// Lines of the kernel's log that are shown when something went wrong.
+const SHOWN_LOG_LINES: usize = 20;
+
+/// Runs, and returns the exit status.
+pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
+    let target = options.target.as_deref();
+    let made_before = match target {
+        Some(path) if path.is_file() => ext4::kind_of(path)? != ext4::Kind::Other,
+        _ => false,
+    };
+    let cached;
+    let (image, description, config): (&Path, _, _) = match target {
+        Some(path) if made_before => {
+            let description = Description::of_image(path)?;
+            let config = description.run_config(&options.application, &options.args)?;
+            (path, description, config)
+        }
+        _ => {
+            // The image knows nothing of this run's environment, options and arguments: they change more often
+            // than what is in it.
+            let packed =
+                ApplicationOptions { env: vec![], java_options: vec![], ..options.application.clone() };
+            let (recipe, description) = application::pack(target, &packed, &[], project)?;
+            cached = CachedImage::of(&recipe, project)?;
+            let of_run = ApplicationOptions {
+                env: options.application.env.clone(),
+                java_options: options.application.java_options.clone(),
+                ..ApplicationOptions::default()
+            };
+            let config = description.run_config(&of_run, &options.args)?;
+            (cached.path(), description, config)
+        }
+    };
+    let payload = if description.jdk.is_some() { Payload::Jvm } else { Payload::Program };
+    let choice = Choice::make(&options.machine, payload, project)?;
+    let kernel = match &options.machine.kernel {
+        Some(kernel) => kernel.clone(),
+        None => project.kernel()?,
+    };
+    let mut config = config;
+    config.trace_syscalls = options.machine.trace_syscalls;
+    config.verbose = options.machine.verbose;
+    let terminals = [rustix::termios::isatty(io::stdin()), rustix::termios::isatty(io::stdout())];
+    config.tty = terminals == [true, true];
+
+    match &description.jdk {
+        Some(version) => eprintln!("crema: {choice}, OpenJDK {version}"),
+        None => eprintln!("crema: {choice}"),
+    }
+    let show_log = options.machine.verbose || options.machine.trace_syscalls;
+    let output = |stream: io::Result<std::fs::File>| -> Result<Output> {
+        // Closed by whoever started us, as in `>&-`: what is written there is lost, as for any program.
+        Ok(stream.map_or_else(|_| Box::new(io::sink()) as Output, |file| Box::new(file)))
+    };
+    let streams = Streams {
+        stdin: Input::Host,
+        stdout: output(host_stream(io::stdout()))?,
+        stderr: output(host_stream(io::stderr()))?,
+        kernel_log: if show_log { Some(output(host_stream(io::stderr()))?) } else { None },
+    };
+    let setup = Setup {
+        choice: &choice,
+        kernel: &kernel,
+        image,
+        config: &config,
+        folder: RunFolder::new(project)?,
+        on_interrupt: OnInterrupt::AskThenEnd,
+        limit: None,
+    };
+    let report = session::run(setup, streams)?;
+    conclude(&report)
+}
+
+/// Says what has to be said about the end, and returns the exit status.
+fn conclude(report: &Report) -> Result<u8> {
+    for file in &report.files {
+        eprintln!("crema: the program left {}", file.display());
+    }
+    let log = report.folder.kernel_log();
+    let with_log = |sentence: String| {
+        let lines = report.folder.last_log_lines(SHOWN_LOG_LINES);
+        let shown = if lines.is_empty() { String::new() } else { format!("\n{lines}") };
+        Failure::new(format!("{sentence} (the kernel's log is in {}){shown}", log.display()))
+    };
+    match &report.end {
+        End::Exit(status) => Ok(*status),
+        // 128 + number, as a shell reports it; signal numbers end at 64.
+        End::Signal(number) => {
+            eprintln!(
+                "crema: the program was ended by signal {number}; the kernel's log is in {}",
+                log.display()
+            );
+            Ok(128 + number)
+        }
+        End::Interrupted(number) => Ok(128 + number),
+        // SIGPIPE, as for any program that writes to a closed pipe.
+        End::OutputClosed => Ok(128 + 13),
+        End::Panic(text) => Err(with_log(format!("the kernel panicked: {text}"))),
+        End::OutOfTime => Err(with_log("the machine did not power off after its program had ended".into())),
+        End::Unexplained(complaint) if complaint.is_empty() => {
+            Err(with_log("the machine ended without a word".into()))
+        }
+        End::Unexplained(complaint) => Err(with_log(format!("QEMU ended: {complaint}"))),
+    }
+}
+
+/// The exit status of a failure of the tool itself.
+pub fn failed(failure: &Failure) -> u8 {
+    eprintln!("crema: {failure}");
+    STATUS_TOOL_FAILED
+}

@@ -1,0 +1,246 @@
+//! QEMU: its command line, and its process.
+//!
+//! Responsible for which devices a machine has. The process ends with ours: [`Process`] kills it when dropped,
+//! and the host's kernel kills it should we be killed ourselves.
+
+use std::{
+    io::{ErrorKind, Read},
+    os::unix::{net::UnixListener, net::UnixStream, process::CommandExt},
+    path::Path,
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use run_config::{FW_CFG_FILE, port};
+
+use super::choice::{Accelerator, Choice};
+use crate::{
+    failure::{Failure, Result},
+    options::MachineKind,
+};
+
+pub const QEMU: &str = "qemu-system-x86_64";
+
+/// I/O port and value with which a kernel ends the machine when nothing else works any more.
+const DEBUG_EXIT: &str = "isa-debug-exit,iobase=0xf4,iosize=4";
+
+/// The channels between a guest and us: the UNIX sockets on which we listen, in a scratch folder.
+pub struct Channels {
+    listeners: [UnixListener; CHANNELS.len()],
+}
+
+/// Name of the socket's file and of QEMU's chardev, and of the virtio-serial port; COM1 has no port name.
+const CHANNELS: [(&str, Option<&str>); 4] = [
+    ("stdio", Some(port::STDIO)),
+    ("stderr", Some(port::STDERR)),
+    ("control", Some(port::CONTROL)),
+    ("com1", None),
+];
+
+/// The connected channels.
+pub struct Connections {
+    pub stdio: UnixStream,
+    pub stderr: UnixStream,
+    pub control: UnixStream,
+    pub kernel_log: UnixStream,
+}
+
+impl Channels {
+    pub fn listen(folder: &Path) -> Result<Self> {
+        let listen = |name: &str| {
+            let path = folder.join(name);
+            UnixListener::bind(&path).map_err(Failure::io("listen on", &path))
+        };
+        let [(stdio, _), (stderr, _), (control, _), (com1, _)] = CHANNELS;
+        Ok(Self { listeners: [listen(stdio)?, listen(stderr)?, listen(control)?, listen(com1)?] })
+    }
+
+    /// Waits until QEMU has connected to all of them, or has ended.
+    pub fn accept(self, qemu: &mut Process) -> Result<Connections> {
+        let mut accept = |listener: UnixListener| -> Result<UnixStream> {
+            let failed = |error| Failure::new(format!("cannot talk to QEMU: {error}"));
+            listener.set_nonblocking(true).map_err(failed)?;
+            loop {
+                match listener.accept() {
+                    Ok((stream, _)) => {
+                        stream.set_nonblocking(false).map_err(failed)?;
+                        return Ok(stream);
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        if let Some(status) = qemu.ended() {
+                            return Err(Failure::new(format!(
+                                "QEMU does not start ({status}): {}",
+                                qemu.complaint()
+                            )));
+                        }
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                    Err(error) => return Err(failed(error)),
+                }
+            }
+        };
+        let [stdio, stderr, control, com1] = self.listeners;
+        Ok(Connections {
+            stdio: accept(stdio)?,
+            stderr: accept(stderr)?,
+            control: accept(control)?,
+            kernel_log: accept(com1)?,
+        })
+    }
+}
+
+/// What a machine is started with.
+pub struct Boot<'a> {
+    pub choice: &'a Choice,
+    pub kernel: &'a Path,
+    pub image: &'a Path,
+    /// File with the encoded run configuration.
+    pub config: &'a Path,
+    /// Folder with the sockets.
+    pub channels: &'a Path,
+}
+
+/// The words of the command line after the program's name.
+pub fn arguments(boot: &Boot) -> Vec<String> {
+    let Boot { choice, .. } = boot;
+    // virtio devices sit on PCI Express, or on microvm's memory-mapped transport.
+    let (machine, bus) = match choice.kind {
+        MachineKind::Q35 => ("q35,usb=off,vmport=off", "pci"),
+        // The clock is off by default there, and the guest wants to know the date.
+        MachineKind::Microvm => ("microvm,rtc=on", "device"),
+    };
+    let (accelerator, cpu) = match choice.accelerator {
+        // An invariant TSC is what lets the guest tell time without leaving it.
+        Accelerator::Kvm => ("kvm", "max,migratable=off,+invtsc"),
+        Accelerator::Tcg => ("tcg,thread=multi", "max"),
+    };
+    let mut words: Vec<String> = Vec::new();
+    let mut add = |option: &str, value: &str| words.extend([option.to_string(), value.to_string()]);
+    add("-machine", machine);
+    add("-accel", accelerator);
+    add("-cpu", cpu);
+    add("-smp", &choice.cpus.to_string());
+    add("-m", &format!("{}M", choice.memory.0));
+    add("-display", "none");
+    add("-kernel", &boot.kernel.display().to_string());
+    add("-fw_cfg", &format!("name={FW_CFG_FILE},file={}", quoted(boot.config)));
+    if choice.kind == MachineKind::Microvm {
+        // The registers of virtio 1.x, in place of those from before the standard.
+        add("-global", "virtio-mmio.force-legacy=false");
+    }
+
+    // Writes go to a temporary file that QEMU removes: a run never changes its image. So nothing has to reach
+    // the host's disk, either.
+    add(
+        "-drive",
+        &format!("if=none,id=root,format=raw,snapshot=on,cache=unsafe,file={}", quoted(boot.image)),
+    );
+    add("-device", &format!("virtio-blk-{bus},drive=root"));
+    add("-object", "rng-builtin,id=random");
+    add("-device", &format!("virtio-rng-{bus},rng=random"));
+    add("-device", &format!("virtio-serial-{bus},id=serial,max_ports=8"));
+    for (name, port) in CHANNELS {
+        let path = quoted(&boot.channels.join(name));
+        add("-chardev", &format!("socket,id={name},path={path},server=off"));
+        match port {
+            Some(port) => add("-device", &format!("virtserialport,bus=serial.0,chardev={name},name={port}")),
+            None => add("-serial", &format!("chardev:{name}")),
+        }
+    }
+    add("-device", DEBUG_EXIT);
+    words.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(String::from));
+    words
+}
+
+/// A path as QEMU's option lists want it: a comma is doubled.
+fn quoted(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+/// A running QEMU.
+pub struct Process {
+    child: Child,
+    stderr: Option<ChildStderr>,
+}
+
+impl Process {
+    pub fn start(arguments: &[String]) -> Result<Self> {
+        // PR_SET_PDEATHSIG, prctl(2), without unsafe code: setpriv (util-linux, essential in Debian) sets it and
+        // becomes QEMU. It counts from the thread that starts it, so that thread must outlive the machine.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--", QEMU]).args(arguments);
+        // A group of its own, so that the terminal's Ctrl-C comes to us alone.
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child =
+            command.spawn().map_err(|error| Failure::new(format!("cannot start setpriv: {error}")))?;
+        let stderr = child.stderr.take();
+        Ok(Self { child, stderr })
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Gives it some time to end by itself, and kills it then.
+    pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if let Some(status) = self.ended() {
+                return Some(status);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.kill();
+        None
+    }
+
+    /// Ends it now. To kill what has ended already does nothing.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// What it said on standard error, without warnings. Only after it has ended.
+    pub fn complaint(&mut self) -> String {
+        /// As much as anybody would read.
+        const LIMIT_BYTES: u64 = 16 << 10;
+        let mut bytes = Vec::new();
+        if let Some(stderr) = self.stderr.take() {
+            let _ = stderr.take(LIMIT_BYTES).read_to_end(&mut bytes);
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.contains("warning: "))
+            .map(|line| line.strip_prefix("qemu-system-x86_64: ").unwrap_or(line))
+            .collect();
+        lines.join("; ")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Says so in a sentence if there is no QEMU.
+pub fn check_installed() -> Result<()> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|folder| folder.join(QEMU).is_file()) {
+        return Ok(());
+    }
+    Err(Failure::new("there is no QEMU: apt install qemu-system-x86"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_in_paths_are_doubled() {
+        assert_eq!(quoted(Path::new("/a,b/c")), "/a,,b/c");
+    }
+}

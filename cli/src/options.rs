@@ -1,0 +1,304 @@
+//! The command line: what can be asked of the tool, and what the words mean.
+//!
+//! Responsible for syntax and for checks that need nothing but the words themselves. Not for defaults that
+//! depend on the host (memory, CPUs, accelerator): those are `machine::choice`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Boots a jar inside the Crema unikernel.
+#[derive(Debug, Parser)]
+#[command(name = "crema", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Options {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Boot a jar, or an image made by `crema build`, and exit with the program's exit status
+    Run(RunOptions),
+    /// Make a bootable image of a jar
+    Build(BuildOptions),
+    /// Run the tests of the project
+    Test(TestOptions),
+    /// Measure the kernel
+    Bench(BenchOptions),
+}
+
+#[derive(Debug, Args)]
+pub struct RunOptions {
+    /// A jar, or an image made by `crema build`
+    #[arg(value_name = "JAR|IMAGE", required_unless_present_any = ["class_path", "program"])]
+    pub target: Option<PathBuf>,
+    #[command(flatten)]
+    pub application: ApplicationOptions,
+    #[command(flatten)]
+    pub machine: MachineOptions,
+    /// Arguments of the program
+    #[arg(last = true, value_name = "ARGS")]
+    pub args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct BuildOptions {
+    /// A jar
+    #[arg(value_name = "JAR", required_unless_present_any = ["class_path", "program"])]
+    pub target: Option<PathBuf>,
+    /// Where to write the image
+    #[arg(short, long, value_name = "IMAGE")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub application: ApplicationOptions,
+    /// Arguments of the program, unless a run gives others
+    #[arg(last = true, value_name = "ARGS")]
+    pub args: Vec<String>,
+}
+
+/// What is run, and how the JVM is started.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ApplicationOptions {
+    /// Main class, in place of the one that the jar names
+    #[arg(long, value_name = "CLASS")]
+    pub main: Option<String>,
+    /// Jars and directories to pack besides, separated by ':' (DIR/* means each jar in DIR)
+    #[arg(long = "classpath", alias = "class-path", value_name = "PATHS")]
+    pub class_path: Vec<String>,
+    /// An option for the JVM; may be given again
+    #[arg(long = "java-opt", value_name = "OPTION", allow_hyphen_values = true)]
+    pub java_options: Vec<String>,
+    /// An environment variable of the program; may be given again
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_env)]
+    pub env: Vec<String>,
+    /// Pack and run this Linux program instead of a JVM (the tests of the kernel are such programs)
+    #[arg(long, hide = true, value_name = "ELF", conflicts_with_all = ["target", "main", "class_path", "java_options"])]
+    pub program: Option<PathBuf>,
+    /// Pack this file too
+    #[arg(long = "file", hide = true, value_name = "HOST=GUEST", value_parser = parse_file)]
+    pub files: Vec<(PathBuf, String)>,
+}
+
+/// What it is run on.
+#[derive(Clone, Debug, Default, Args)]
+pub struct MachineOptions {
+    /// Memory of the machine, such as 512M or 2G (a bare number means MiB)
+    #[arg(short, long, value_name = "SIZE", value_parser = parse_memory)]
+    pub memory: Option<MemoryMib>,
+    /// Number of CPUs
+    #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub cpus: Option<u32>,
+    /// Kind of machine
+    #[arg(long, value_enum, default_value_t)]
+    pub machine: MachineKind,
+    /// How guest instructions are run
+    #[arg(long, value_enum, default_value_t)]
+    pub accel: AcceleratorChoice,
+    /// Show the kernel's log
+    #[arg(long)]
+    pub verbose: bool,
+    /// Write each system call to the kernel's log, and show it
+    #[arg(long)]
+    pub trace_syscalls: bool,
+    /// Boot this kernel in place of the project's own
+    #[arg(long, hide = true, value_name = "ELF")]
+    pub kernel: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum MachineKind {
+    /// A PC with PCI Express and ACPI
+    #[default]
+    Q35,
+    /// A machine without PCI, quicker to start
+    Microvm,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AcceleratorChoice {
+    /// KVM where it works well, TCG where it does not
+    #[default]
+    Auto,
+    /// The host's own CPUs
+    Kvm,
+    /// Emulation
+    Tcg,
+}
+
+/// A size of memory in MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MemoryMib(pub u64);
+
+#[derive(Debug, Args)]
+pub struct TestOptions {
+    /// Which tests: a suite (host, loom, abi, java, stress, cli), then names in it
+    #[arg(value_name = "SUITE [NAME...]")]
+    pub filter: Vec<String>,
+    /// Print the names of the tests instead of running them
+    #[arg(long)]
+    pub list: bool,
+    /// Numbers of CPUs to test the guest with
+    #[arg(short, long, value_name = "NUMBERS", value_delimiter = ',', default_values_t = [1, 2, 4],
+          value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub cpus: Vec<u32>,
+    /// Also run what takes long
+    #[arg(long)]
+    pub long: bool,
+    /// How guest instructions are run
+    #[arg(long, value_enum, default_value_t)]
+    pub accel: AcceleratorChoice,
+    /// Kind of machine
+    #[arg(long, value_enum, default_value_t)]
+    pub machine: MachineKind,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchOptions {
+    /// What to measure
+    #[arg(value_enum)]
+    pub what: BenchKind,
+    /// What to compare with
+    #[arg(long, value_enum, default_value_t)]
+    pub against: BenchOpponent,
+    /// How often each measurement is made; the median is printed
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    #[command(flatten)]
+    pub machine: MachineOptions,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchKind {
+    /// From kernel entry to the first instruction of the application, to main, to the end
+    Boot,
+    /// System calls, switches, faults and signals
+    Syscall,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum BenchOpponent {
+    /// Nothing
+    #[default]
+    None,
+    /// The same program on a Linux guest under the same QEMU
+    Linux,
+}
+
+fn parse_env(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((name, _)) if !name.is_empty() => Ok(text.to_string()),
+        _ => Err("it must be NAME=VALUE".into()),
+    }
+}
+
+fn parse_file(text: &str) -> Result<(PathBuf, String), String> {
+    match text.split_once('=') {
+        Some((host, guest)) if guest.starts_with('/') => Ok((host.into(), guest.into())),
+        _ => Err("it must be HOST=GUEST, with an absolute guest path".into()),
+    }
+}
+
+fn parse_memory(text: &str) -> Result<MemoryMib, String> {
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let mib_per_unit = match &lower[digits.len()..] {
+        "" | "m" | "mb" | "mib" => 1,
+        "g" | "gb" | "gib" => 1024,
+        _ => return Err("it must be a number of MiB, or end with M or G".into()),
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(mib_per_unit))
+        .filter(|mib| (1..=16 << 20).contains(mib))
+        .map(MemoryMib)
+        .ok_or_else(|| "it must be a number of MiB, or end with M or G".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Options, clap::Error> {
+        Options::try_parse_from(["crema"].iter().chain(words))
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        use clap::CommandFactory;
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn reads_everything_a_run_can_have() {
+        let options = parse(&[
+            "run",
+            "a.jar",
+            "-m",
+            "1G",
+            "-c",
+            "4",
+            "--env",
+            "A=b=c",
+            "--machine",
+            "microvm",
+            "--accel",
+            "tcg",
+            "--main",
+            "p.M",
+            "--classpath",
+            "x:y",
+            "--classpath",
+            "z",
+            "--java-opt",
+            "-Xlog:gc",
+            "--verbose",
+            "--trace-syscalls",
+            "--",
+            "-m",
+            "x",
+        ])
+        .unwrap();
+        let Command::Run(run) = options.command else { panic!() };
+        assert_eq!(run.target, Some("a.jar".into()));
+        assert_eq!(run.machine.memory, Some(MemoryMib(1024)));
+        assert_eq!(run.machine.cpus, Some(4));
+        assert_eq!(run.machine.machine, MachineKind::Microvm);
+        assert_eq!(run.machine.accel, AcceleratorChoice::Tcg);
+        assert!(run.machine.verbose && run.machine.trace_syscalls);
+        assert_eq!(run.application.env, ["A=b=c"]);
+        assert_eq!(run.application.main.as_deref(), Some("p.M"));
+        assert_eq!(run.application.class_path, ["x:y", "z"]);
+        assert_eq!(run.application.java_options, ["-Xlog:gc"]);
+        assert_eq!(run.args, ["-m", "x"]);
+    }
+
+    #[test]
+    fn refuses_what_makes_no_sense() {
+        for words in [
+            &["run"][..],
+            &["run", "a.jar", "-c", "0"],
+            &["run", "a.jar", "-c", "65"],
+            &["run", "a.jar", "--env", "=x"],
+            &["run", "a.jar", "--env", "x"],
+            &["run", "a.jar", "-m", "12K"],
+            &["run", "a.jar", "-m", "0"],
+            &["run", "a.jar", "-m", "99999999999999999999G"],
+            &["run", "a.jar", "-m", "-1"],
+            &["run", "a.jar", "--program", "x"],
+            &["build", "a.jar"],
+        ] {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn memory_has_units() {
+        assert_eq!(parse_memory("512"), Ok(MemoryMib(512)));
+        assert_eq!(parse_memory("512m"), Ok(MemoryMib(512)));
+        assert_eq!(parse_memory("2GiB"), Ok(MemoryMib(2048)));
+        assert!(parse_memory("G").is_err());
+        assert!(parse_memory("1G1").is_err());
+        assert!(parse_memory("é").is_err());
+    }
+}

@@ -1,0 +1,243 @@
+//! The time stamp counter as a clock, and the wall clock it is set by.
+//!
+//! Where the frequency comes from, best first: CPUID 0x15 (crystal), the hypervisor's timing leaf
+//! 0x40000010, kvmclock's scale, and last a measurement against the PIT's channel 2 (Intel 8254 datasheet).
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use ksync::SpinLock;
+use spin::Once;
+use x86_64::{instructions::port::Port, registers::model_specific::Msr};
+
+use super::{apic, cpu, layout};
+
+/// `ns = (tsc - base) * multiplier >> SHIFT`: exact enough for centuries in 128 bits, and what the vDSO computes.
+pub const SHIFT: u32 = 32;
+
+/// How TSC ticks become nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    /// TSC at kernel entry: the zero of the monotonic clock.
+    pub base: u64,
+    /// Nanoseconds per tick, times 2^SHIFT.
+    pub multiplier: u64,
+    /// TSC ticks per second.
+    pub hz: u64,
+}
+
+static SCALE: Once<Scale> = Once::new();
+static ENTRY_TSC: AtomicU64 = AtomicU64::new(0);
+/// Wall clock minus monotonic clock, in nanoseconds.
+static REALTIME_OFFSET_NS: AtomicU64 = AtomicU64::new(0);
+static SOURCE: SpinLock<&str> = SpinLock::new("");
+
+/// Reads the time stamp counter; not ordered with the instructions around it.
+#[inline]
+pub fn tsc() -> u64 {
+    // SAFETY: every 64-bit CPU has RDTSC, and CR4.TSD is clear.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// Notes the moment of kernel entry.
+pub fn mark_entry() {
+    ENTRY_TSC.store(tsc(), Ordering::Relaxed);
+}
+
+/// The scale of the clock, once it is known.
+pub fn scale() -> Option<&'static Scale> {
+    SCALE.get()
+}
+
+/// Nanoseconds since kernel entry (`CLOCK_MONOTONIC`); 0 before [`init`].
+#[inline]
+pub fn now_ns() -> u64 {
+    match SCALE.get() {
+        Some(scale) => to_ns(scale, tsc()),
+        None => 0,
+    }
+}
+
+fn to_ns(scale: &Scale, tsc: u64) -> u64 {
+    // Another CPU's counter may be a little behind the boot CPU's.
+    let ticks = tsc.saturating_sub(scale.base);
+    (u128::from(ticks) * u128::from(scale.multiplier) >> SHIFT) as u64
+}
+
+/// The TSC's value at `ns` on the monotonic clock.
+pub fn tsc_at(ns: u64) -> u64 {
+    let scale = SCALE.get().expect("the clock is initialised before timers");
+    scale.base.wrapping_add((u128::from(ns) * u128::from(scale.hz) / 1_000_000_000) as u64)
+}
+
+/// Nanoseconds since the Unix epoch.
+pub fn realtime_ns() -> u64 {
+    REALTIME_OFFSET_NS.load(Ordering::Relaxed).wrapping_add(now_ns())
+}
+
+/// Wall clock minus monotonic clock.
+pub fn realtime_offset_ns() -> u64 {
+    REALTIME_OFFSET_NS.load(Ordering::Relaxed)
+}
+
+/// Sets the wall clock: `ns` since the epoch is now.
+pub fn set_realtime_ns(ns: u64) {
+    REALTIME_OFFSET_NS.store(ns.wrapping_sub(now_ns()), Ordering::Relaxed);
+}
+
+/// Where the frequency came from, for the log.
+pub fn source() -> &'static str {
+    *SOURCE.lock()
+}
+
+/// Finds the frequencies of the TSC and of the local APIC's timer. Once, on the boot CPU, after `apic::init`.
+pub fn init() {
+    let known = from_crystal().or_else(from_hypervisor).or_else(from_kvmclock);
+    let needs_timer = !cpu::features().tsc_deadline;
+    let hz = match known {
+        Some((hz, source)) if !needs_timer => {
+            *SOURCE.lock() = source;
+            hz
+        }
+        _ => {
+            let (measured_hz, timer_hz) = measure();
+            if needs_timer {
+                apic::finish_timer_calibration(timer_hz);
+            }
+            *SOURCE.lock() = known.map_or("PIT", |(_, source)| source);
+            known.map_or(measured_hz, |(hz, _)| hz)
+        }
+    };
+    let multiplier = ((1_000_000_000u128 << SHIFT) / u128::from(hz)) as u64;
+    SCALE.call_once(|| Scale { base: ENTRY_TSC.load(Ordering::Relaxed), multiplier, hz });
+}
+
+fn from_crystal() -> Option<(u64, &'static str)> {
+    if cpu::cpuid(0, 0)[0] < 0x15 {
+        return None;
+    }
+    let [denominator, numerator, crystal_hz, _] = cpu::cpuid(0x15, 0);
+    if denominator == 0 || numerator == 0 || crystal_hz == 0 {
+        return None;
+    }
+    Some((u64::from(crystal_hz) * u64::from(numerator) / u64::from(denominator), "CPUID 0x15"))
+}
+
+fn from_hypervisor() -> Option<(u64, &'static str)> {
+    cpu::features().hypervisor?;
+    if cpu::cpuid(0x4000_0000, 0)[0] < 0x4000_0010 {
+        return None;
+    }
+    let tsc_khz = cpu::cpuid(0x4000_0010, 0)[0];
+    (tsc_khz != 0).then_some((u64::from(tsc_khz) * 1000, "hypervisor leaf"))
+}
+
+/// KVM's paravirtual clock (Linux Documentation/virt/kvm/x86/msr.rst, MSR_KVM_SYSTEM_TIME_NEW): its scale gives
+/// the frequency that KVM itself uses.
+fn from_kvmclock() -> Option<(u64, &'static str)> {
+    if !kvm_has_clock() {
+        return None;
+    }
+    #[repr(C, align(64))]
+    struct VcpuTimeInfo {
+        version: u32,
+        padding0: u32,
+        tsc_timestamp: u64,
+        system_time: u64,
+        tsc_to_system_mul: u32,
+        tsc_shift: i8,
+        flags: u8,
+        padding: [u8; 2],
+    }
+    static INFO: SpinLock<VcpuTimeInfo> = SpinLock::new(VcpuTimeInfo {
+        version: 0,
+        padding0: 0,
+        tsc_timestamp: 0,
+        system_time: 0,
+        tsc_to_system_mul: 0,
+        tsc_shift: 0,
+        flags: 0,
+        padding: [0; 2],
+    });
+    let mut info = INFO.lock();
+    let phys = layout::physical(&raw const *info as u64);
+    let mut msr = Msr::new(0x4b56_4d01);
+    // SAFETY: KVM offers the MSR; bit 0 enables, the structure is aligned, static, and only read after.
+    let (multiplier, shift) = unsafe {
+        msr.write(phys | 1);
+        let multiplier = (&raw mut info.tsc_to_system_mul).read_volatile();
+        let shift = (&raw mut info.tsc_shift).read_volatile();
+        // Off again: we read the TSC itself.
+        msr.write(0);
+        (multiplier, shift)
+    };
+    if multiplier == 0 {
+        return None;
+    }
+    // ns = (ticks << shift) * multiplier >> 32.
+    let hz = (1_000_000_000u128 << 32) / u128::from(multiplier);
+    let hz = if shift >= 0 { hz >> shift } else { hz << -shift };
+    Some((hz as u64, "kvmclock"))
+}
+
+fn kvm_has_clock() -> bool {
+    // KVM_FEATURE_CLOCKSOURCE2 is bit 3 of leaf 0x40000001.
+    cpu::features().hypervisor.is_some_and(|signature| signature == *b"KVMKVMKVM\0\0\0")
+        && cpu::cpuid(0x4000_0001, 0)[0] & (1 << 3) != 0
+}
+
+/// Measures TSC and APIC timer against 5 ms of the PIT. Returns both frequencies.
+fn measure() -> (u64, u64) {
+    const PIT_HZ: u64 = 1_193_182;
+    const TICKS: u64 = PIT_HZ / 200;
+    struct Sample {
+        tsc: u64,
+        pit: u64,
+        timer: u64,
+    }
+    let mut control = Port::<u8>::new(0x61);
+    let mut command = Port::<u8>::new(0x43);
+    let mut channel2 = Port::<u8>::new(0x42);
+    apic::start_timer_calibration();
+    // SAFETY: the PIT and its gate are at these ports on every PC; channel 2 drives the speaker only.
+    unsafe {
+        let gate = control.read();
+        control.write(gate & !0b10 | 0b01); // speaker off, gate on
+        command.write(0b1011_0000); // channel 2, both bytes, mode 0
+        channel2.write(0xff);
+        channel2.write(0xff);
+    }
+    let mut count = || {
+        // SAFETY: as above.
+        unsafe {
+            command.write(0b1000_0000); // latch channel 2
+            u64::from(channel2.read()) | u64::from(channel2.read()) << 8
+        }
+    };
+    // Pair the counter with the clocks as closely as the machine allows: of some tries, the quickest.
+    let mut sample = || {
+        (0..8)
+            .map(|_| {
+                let before = tsc();
+                let pit = count();
+                let timer = apic::timer_elapsed();
+                let took = tsc() - before;
+                (took, Sample { tsc: before + took / 2, pit, timer })
+            })
+            .min_by_key(|sample| sample.0)
+            .expect("eight samples")
+            .1
+    };
+    let start = sample();
+    let mut end = sample();
+    while start.pit - end.pit < TICKS {
+        core::hint::spin_loop();
+        let next = sample();
+        if next.pit > start.pit {
+            break; // wrapped: we were not running for 55 ms; what we have must do
+        }
+        end = next;
+    }
+    let ticks = (start.pit - end.pit).max(1);
+    let per_second = |delta: u64| (u128::from(delta) * u128::from(PIT_HZ) / u128::from(ticks)) as u64;
+    (per_second(end.tsc - start.tsc), per_second(end.timer - start.timer))
+}

@@ -1,0 +1,171 @@
+//! Threads.
+
+use alloc::sync::Arc;
+use core::{
+    cell::UnsafeCell,
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+};
+
+use ksync::{SpinLock, TimerTarget, platform::Parker};
+
+use super::stack::KernelStack;
+use crate::{
+    arch::{cpu, fpu::XsaveArea, trap::TrapFrame},
+    sched, signal, time,
+};
+
+/// Park token: neither parked nor notified.
+const EMPTY: u8 = 0;
+/// The thread is parked, or about to be.
+const PARKED: u8 = 1;
+/// The next park returns at once.
+const NOTIFIED: u8 = 2;
+
+/// Whether a thread runs the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A thread of the process: has application registers and extended state.
+    Application,
+    /// Runs kernel code only.
+    Kernel,
+    /// What a CPU runs when there is nothing else.
+    Idle,
+}
+
+/// A thread. The scheduler's part is in [`sched`], the signals' in [`signal`].
+pub struct Thread {
+    /// Its id; the process's first thread has the process's id.
+    pub tid: u32,
+    /// What it runs.
+    pub kind: Kind,
+    /// `None` for idle threads, which run on the stack that their CPU started on.
+    pub stack: Option<KernelStack>,
+    /// What the scheduler keeps; see there for who may touch it when.
+    pub(crate) sched: sched::ThreadState,
+    token: AtomicU8,
+    /// Its signals.
+    pub signals: SpinLock<signal::ThreadSignals>,
+    /// A hint that `signals` or the process's has something for this thread, or that the process ends: set with
+    /// the cause, looked at on the way back to the application and before interruptible waits.
+    pub work_pending: AtomicBool,
+    /// Name, as `PR_SET_NAME` and `/proc/self/task/TID/comm` have it; NUL-padded.
+    pub name: SpinLock<[u8; 16]>,
+    /// `set_tid_address(2)`: cleared, and its futex woken, when the thread ends.
+    pub clear_child_tid: AtomicU64,
+    /// Head of the robust futex list (`set_robust_list(2)`).
+    pub robust_list: AtomicU64,
+    /// Nice value, -20 to 19.
+    pub nice: AtomicU32,
+    /// The system call that is running, for dumps; `usize::MAX` outside of one.
+    pub syscall: AtomicUsize,
+    /// Registers of the application where it entered the kernel; valid while it is in the kernel.
+    frame: UnsafeCell<*mut TrapFrame>,
+    /// What `restart_syscall(2)` goes on with.
+    pub restart: SpinLock<Option<crate::syscall::RestartBlock>>,
+    /// Page faults served without and with I/O.
+    pub minor_faults: AtomicU64,
+    pub major_faults: AtomicU64,
+}
+
+// SAFETY: `frame` is written and read by the thread itself only; the other fields are Sync or guarded as `sched` says.
+unsafe impl Sync for Thread {}
+// SAFETY: nothing in a thread depends on the CPU that holds the reference.
+unsafe impl Send for Thread {}
+
+impl Thread {
+    /// Makes a thread that is not running yet.
+    pub fn new(tid: u32, kind: Kind, stack: Option<KernelStack>, signals: signal::ThreadSignals) -> Self {
+        let fpu = (kind == Kind::Application).then(XsaveArea::new);
+        Self {
+            tid,
+            kind,
+            stack,
+            sched: sched::ThreadState::new(fpu),
+            token: AtomicU8::new(EMPTY),
+            signals: SpinLock::new(signals),
+            work_pending: AtomicBool::new(false),
+            name: SpinLock::new([0; 16]),
+            clear_child_tid: AtomicU64::new(0),
+            robust_list: AtomicU64::new(0),
+            nice: AtomicU32::new(0),
+            syscall: AtomicUsize::new(usize::MAX),
+            frame: UnsafeCell::new(core::ptr::null_mut()),
+            restart: SpinLock::new(None),
+            minor_faults: AtomicU64::new(0),
+            major_faults: AtomicU64::new(0),
+        }
+    }
+
+    /// The name as text.
+    pub fn name_text(&self) -> alloc::string::String {
+        let name = *self.name.lock();
+        let len = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+        alloc::string::String::from_utf8_lossy(&name[..len]).into_owned()
+    }
+
+    /// Notes where the application's registers are. Only by the thread itself, on entry.
+    pub fn set_frame(&self, frame: &mut TrapFrame) {
+        // SAFETY: only the thread itself touches the field.
+        unsafe { *self.frame.get() = frame };
+    }
+
+    /// Makes the thread look at its signals and at the process's state, and ends an interruptible wait.
+    pub fn notify_work(&self) {
+        self.work_pending.store(true, Ordering::SeqCst);
+        self.unpark();
+        sched::kick(self);
+    }
+}
+
+impl Parker for Thread {
+    fn park(&self, deadline_ns: Option<u64>) {
+        debug_assert!(core::ptr::eq(self, super::current()), "a thread parks itself only");
+        if self.token.compare_exchange(EMPTY, PARKED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            self.token.store(EMPTY, Ordering::SeqCst);
+            return;
+        }
+        match deadline_ns {
+            None => sched::block(),
+            Some(deadline_ns) => {
+                let expiry = time::arm(deadline_ns, super::current_arc());
+                sched::block();
+                time::cancel(deadline_ns, expiry);
+            }
+        }
+        self.token.store(EMPTY, Ordering::SeqCst);
+    }
+
+    fn unpark(&self) {
+        if self.token.swap(NOTIFIED, Ordering::SeqCst) == PARKED {
+            sched::make_runnable(self);
+        }
+    }
+
+    fn interrupted(&self) -> bool {
+        self.work_pending.load(Ordering::SeqCst) && signal::interrupts_wait(self)
+    }
+}
+
+impl TimerTarget for Thread {
+    fn fire(&self) {
+        self.unpark();
+    }
+}
+
+/// The running thread.
+#[inline]
+pub fn current() -> &'static Thread {
+    // SAFETY: a CPU's current thread is set before anything asks, and lives at least as long as it runs; the
+    // caller is that thread.
+    unsafe { &*cpu::this().current.get() }
+}
+
+/// A counted reference to the running thread.
+pub fn current_arc() -> Arc<Thread> {
+    let thread = cpu::this().current.get();
+    // SAFETY: `current` came from `Arc::into_raw`, and the CPU holds a reference for as long as it is current.
+    unsafe {
+        Arc::increment_strong_count(thread);
+        Arc::from_raw(thread)
+    }
+}
