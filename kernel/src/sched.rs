@@ -14,7 +14,7 @@
 use alloc::sync::Arc;
 use core::{
     cell::{Cell, UnsafeCell},
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering},
 };
 
 use ksync::SpinLock;
@@ -53,6 +53,7 @@ pub(crate) struct ThreadState {
     cpu: AtomicUsize,
     /// CPUs that it may run on, as a set of indices.
     affinity: AtomicU64,
+    nice: AtomicI32,
     /// When it was put on its CPU.
     since_ns: Cell<u64>,
     /// Processor time up to `since_ns`.
@@ -73,6 +74,7 @@ impl ThreadState {
             on_cpu: AtomicBool::new(false),
             cpu: AtomicUsize::new(0),
             affinity: AtomicU64::new(u64::MAX),
+            nice: AtomicI32::new(0),
             since_ns: Cell::new(0),
             cpu_time_ns: AtomicU64::new(0),
             voluntary_switches: AtomicU64::new(0),
@@ -115,6 +117,8 @@ static QUEUES: [CpuQueue; MAX_CPUS] = [const {
 
 /// CPUs that have nothing to do, as a set of indices. A hint for placing threads.
 static IDLE_CPUS: AtomicU64 = AtomicU64::new(0);
+
+static BARRIERS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
 /// What happens to the reference that a CPU has to the thread that it switches away from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -561,7 +565,7 @@ pub fn reschedule_interrupt() {
 
 /// Another CPU wants this one's stores and loads ordered; having been interrupted is enough.
 pub fn barrier_interrupt() {
-    core::sync::atomic::fence(Ordering::SeqCst);
+    BARRIERS[cpu::index()].fetch_add(1, Ordering::SeqCst);
 }
 
 /// Makes the CPU that runs `thread`, if one does, look at the thread's pending work soon.
@@ -645,6 +649,27 @@ pub fn set_affinity(thread: &Thread, mask: u64) {
             apic::send_ipi(cpu, interrupt::RESCHEDULE);
         }
     }
+}
+
+/// Nice value, -20 to 19.
+pub fn nice(thread: &Thread) -> i32 {
+    thread.sched.nice.load(Ordering::Relaxed)
+}
+
+/// Sets the nice value; counts from the thread's next turn on.
+pub fn set_nice(thread: &Thread, nice: i32) {
+    thread.sched.nice.store(nice, Ordering::Relaxed);
+}
+
+/// Gives a thread that has not started yet what `clone(2)` lets it inherit.
+pub fn inherit(thread: &Thread, from: &Thread) {
+    set_nice(thread, nice(from));
+    thread.sched.affinity.store(from.sched.affinity.load(Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// Barriers that a CPU has passed because another asked for it.
+pub fn barriers_passed(cpu: usize) -> u64 {
+    BARRIERS[cpu].load(Ordering::SeqCst)
 }
 
 /// Switches that the thread made because it blocked, and because it was preempted.

@@ -160,6 +160,21 @@ pub fn interrupts_wait(thread: &Thread) -> bool {
     !wanted.is_empty()
 }
 
+/// The running thread ends: a process-wide signal that it was told of may be another's to take.
+pub fn reassign_process_signals() {
+    if SHARED.lock().pending.set().is_empty() {
+        return;
+    }
+    for thread in task::threads() {
+        let shared = SHARED.lock();
+        let deliverable = thread.signals.lock().is_deliverable(&shared);
+        drop(shared);
+        if deliverable {
+            thread.notify_work();
+        }
+    }
+}
+
 /// Sets an action (`rt_sigaction(2)`); returns the former one.
 pub fn set_action(signal: Signal, action: SigAction) -> Result<SigAction, Errno> {
     let threads = task::threads();

@@ -198,6 +198,14 @@ impl UserPtr<u8> {
         Err(Errno::ENAMETOOLONG)
     }
 
+    /// Reads a string of which no more than `limit` bytes count.
+    pub fn read_c_bytes_truncated(self, limit: usize) -> Result<Vec<u8>, Errno> {
+        match self.read_c_bytes(limit + 1) {
+            Err(Errno::ENAMETOOLONG) => self.read_vec(limit),
+            result => result,
+        }
+    }
+
     /// Reads a path: at most 4096 bytes with its NUL.
     pub fn read_path(self) -> Result<Vec<u8>, Errno> {
         self.read_c_bytes(4096)
