@@ -16,19 +16,16 @@ pub struct Expiry {
 
 impl Expiry {
     /// How often it has expired by `now_ns` since it was last counted.
-    pub const fn count(&self, now_ns: u64) -> u64 {
-        if now_ns < self.next_ns {
-            0
-        } else if self.interval_ns == 0 {
-            1
-        } else {
-            1 + (now_ns - self.next_ns) / self.interval_ns
+    pub fn count(&self, now_ns: u64) -> u64 {
+        match now_ns.checked_sub(self.next_ns) {
+            None => 0,
+            Some(passed_ns) => 1 + passed_ns.checked_div(self.interval_ns).unwrap_or(0),
         }
     }
 
     /// Counts the expiries up to `now_ns` and moves on past them; `None` in place of what is left if that was
     /// the only one.
-    pub const fn take(self, now_ns: u64) -> (u64, Option<Self>) {
+    pub fn take(self, now_ns: u64) -> (u64, Option<Self>) {
         let count = self.count(now_ns);
         if count == 0 {
             return (0, Some(self));
@@ -44,7 +41,7 @@ impl Expiry {
 
     /// Nanoseconds from `now_ns` to the next expiry to come, as `timer_gettime(2)` reports it: 0 only for a
     /// timer that will expire no more, never for one whose expiry is being handled.
-    pub const fn remaining_ns(&self, now_ns: u64) -> u64 {
+    pub fn remaining_ns(&self, now_ns: u64) -> u64 {
         match self.take(now_ns).1 {
             None => 0,
             Some(next) => next.next_ns - now_ns,

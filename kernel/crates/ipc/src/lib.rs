@@ -22,9 +22,11 @@
 extern crate alloc;
 
 pub mod clock;
+pub mod epoll;
 pub mod eventfd;
 mod expiry;
 mod io;
 pub mod pipe;
+pub mod poll;
 pub mod signalfd;
 pub mod timerfd;

@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+mod close_watch;
 mod dentry;
 mod fd_table;
 mod file;
@@ -23,6 +24,7 @@ mod poll;
 mod regular;
 mod walk;
 
+pub use close_watch::{CloseWatch, CloseWatcher, WatchList};
 pub use dentry::{Dentry, DentryCache, DentryState};
 pub use fd_table::{Fd, FdFlags, FdTable};
 pub use file::{ANONYMOUS_DEVICE, Blocking, File, MemoryObject, ObjectName, PageAccess, Seekable};

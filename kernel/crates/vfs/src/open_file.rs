@@ -17,8 +17,8 @@ use linux_abi::{
 };
 
 use crate::{
-    AccessMode, Blocking, DirectoryEntry, EntrySink, File, FileSystem, Inode, InodeId, Metadata, Namespace,
-    Path, ReadDst, Seekable, SyncKind, WritePosition, WriteSrc,
+    AccessMode, Blocking, CloseWatch, DirectoryEntry, EntrySink, File, FileSystem, Inode, InodeId, Metadata,
+    Namespace, Path, ReadDst, Seekable, SyncKind, WritePosition, WriteSrc,
     locks::{LockOwner, LockTable},
 };
 
@@ -32,6 +32,7 @@ pub struct OpenFile {
     flags: AtomicU32,
     offset: Mutex<u64>,
     has_locks: AtomicBool,
+    close_watch: CloseWatch,
 }
 
 impl OpenFile {
@@ -45,6 +46,7 @@ impl OpenFile {
             flags: AtomicU32::new(flags.difference(OpenFlags::CREATION).bits()),
             offset: Mutex::new(0),
             has_locks: AtomicBool::new(false),
+            close_watch: CloseWatch::new(),
         })
     }
 
@@ -61,6 +63,11 @@ impl OpenFile {
     /// The object.
     pub fn file(&self) -> &Arc<dyn File> {
         &self.file
+    }
+
+    /// Who is told when its last descriptor is closed.
+    pub fn close_watch(&self) -> &CloseWatch {
+        &self.close_watch
     }
 
     /// Its place in the tree, if it has one.

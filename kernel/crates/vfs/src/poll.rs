@@ -123,14 +123,6 @@ impl Pollee {
         id
     }
 
-    /// Changes what the observer is told of.
-    pub fn set_mask(&self, id: ObserverId, mask: PollEvents) {
-        let mut observers = self.observers.lock();
-        if let Ok(place) = observers.list.binary_search_by_key(&id, |entry| entry.id) {
-            observers.list[place].mask = mask;
-        }
-    }
-
     /// Ends a registration.
     pub fn unregister(&self, id: ObserverId) {
         let mut observers = self.observers.lock();
