@@ -35,6 +35,8 @@ fn perform(command: &Command) -> Result<u8> {
     match command {
         Command::Run(options) => command::run::run(options, &project),
         Command::Build(options) => command::build::build(options, &project).map(|()| 0),
-        Command::Test(_) | Command::Bench(_) => Err(Failure::new("crema test and crema bench are not in this version")),
+        Command::Test(_) | Command::Bench(_) => {
+            Err(Failure::new("crema test and crema bench are not in this version"))
+        }
     }
 }

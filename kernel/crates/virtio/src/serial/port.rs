@@ -560,6 +560,10 @@ impl File for Port {
         Some(&self.pollee)
     }
 
+    fn readable_bytes(&self) -> Result<usize, Errno> {
+        Ok(self.bytes_available())
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
