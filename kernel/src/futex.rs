@@ -3,7 +3,6 @@
 //! The table's buckets are spin locks, and the application's word is looked at under them. A fault cannot be served there: the
 //! access fails at once (see `arch::trap`), everything is undone, the word is touched with no lock held, and the call begins again.
 
-use alloc::sync::Arc;
 use core::num::NonZeroU32;
 
 use ::futex::{Cancel, FutexTable, Key, Node, Requeued, Waiter};
@@ -12,7 +11,7 @@ use linux_abi::{
     Errno,
     futex::{FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS, ROBUST_LIST_LIMIT, WakeOp},
 };
-use spin::Lazy;
+use spin::LazyLock;
 
 use crate::{
     arch::cpu,
@@ -21,7 +20,7 @@ use crate::{
     user::UserPtr,
 };
 
-static TABLE: Lazy<FutexTable<Thread>> = Lazy::new(|| FutexTable::new(cpu::count()));
+static TABLE: LazyLock<FutexTable<Thread>> = LazyLock::new(|| FutexTable::new(cpu::count()));
 
 impl Waiter for Thread {
     fn node(&self) -> &Node<Self> {
@@ -44,7 +43,7 @@ enum Check {
 /// The key of a futex word. Words in shared mappings are known by the object, so that two mappings of it meet.
 fn key(address: UserPtr<u32>) -> Result<Key, Errno> {
     match mm::shared_object_at(address.address()) {
-        Some((object, offset)) => Ok(Key::shared(object, offset)),
+        Some((object, offset)) => Key::shared(object, offset),
         None => Key::private(address.address()),
     }
 }
@@ -148,7 +147,7 @@ pub fn wake_op(
 ) -> Result<usize, Errno> {
     let (first_key, second_key) = (key(first)?, key(second)?);
     retry(second, || {
-        TABLE.wake_op(first_key, second_key, wake_first, wake_second, || {
+        TABLE.wake_op(first_key, wake_first, second_key, wake_second, || {
             let mut old = look(second)?;
             loop {
                 let seen = second

@@ -72,7 +72,7 @@ fn retry_bytewise(len: usize, left: usize, mut copy: impl FnMut(usize, usize) ->
 /// The address of a value in the application's memory.
 pub struct UserPtr<T> {
     address: u64,
-    _value: PhantomData<*const T>,
+    _value: PhantomData<fn() -> T>,
 }
 
 impl<T> Clone for UserPtr<T> {

@@ -7,7 +7,7 @@ use linux_abi::{
     process::{RUSAGE_CHILDREN, RUSAGE_SELF, RUSAGE_THREAD, Resource, Rlimit, Rusage},
     time::Timeval,
 };
-use spin::Lazy;
+use spin::LazyLock;
 
 use super::{Result, time::process_cpu_ns};
 use crate::{
@@ -161,7 +161,7 @@ pub fn sys_reboot(magic1: u32, magic2: u32, command: u32, _argument: u64) -> Res
 
 /// The limits, current and maximum, by [`Resource`]. Only `NOFILE` and `SIGPENDING` have somebody who heeds them; the others are
 /// what Linux gives root.
-static LIMITS: Lazy<[[AtomicU64; 2]; Resource::COUNT]> = Lazy::new(|| {
+static LIMITS: LazyLock<[[AtomicU64; 2]; Resource::COUNT]> = LazyLock::new(|| {
     const MIB: u64 = 1 << 20;
     core::array::from_fn(|index| {
         let [current, maximum] = match Resource::from_raw(index as u32) {

@@ -120,7 +120,7 @@ fn priority_bound(policy: i32, realtime: usize) -> Result {
 /// `sched_rr_get_interval(2)`: the slice that a thread gets when others wait.
 pub fn sys_sched_rr_get_interval(tid: i32, interval: UserPtr<Timespec>) -> Result {
     thread(tid)?;
-    interval.write(Timespec::from_ns(run_queue::slice_ns(2)))?;
+    interval.write(Timespec::from_ns(run_queue::LATENCY_NS / 2))?;
     Ok(0)
 }
 

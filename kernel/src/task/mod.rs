@@ -254,3 +254,10 @@ pub fn terminate_by_signal(signal: Signal, core: bool, frame: &TrapFrame) -> ! {
     }
     exit_process(power::End::Killed(signal))
 }
+
+/// Parks the running kernel thread for good.
+pub fn park_forever() -> ! {
+    loop {
+        current().park(None);
+    }
+}
