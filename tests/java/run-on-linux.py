@@ -82,13 +82,12 @@ def run_once(command, run, app):
         given.write(stdin)
         given.seek(0)
         process = subprocess.Popen(command, stdin=given, stdout=out, stderr=err, cwd=app, env=env)
-        wanted = run.get("signal")
+        wanted = list(run.get("signals", []))
         try:
             while wanted and process.poll() is None:
                 text = os.pread(out.fileno(), 1 << 20, 0).decode(errors="replace")
-                if wanted["after"] in text.splitlines():
-                    process.send_signal(signal.Signals(wanted["number"]))
-                    break
+                if any(line.startswith(wanted[0]["after"]) for line in text.splitlines()):
+                    process.send_signal(signal.Signals(wanted.pop(0)["number"]))
                 time.sleep(0.02)
             status = process.wait(timeout=120)
         except subprocess.TimeoutExpired:
