@@ -176,6 +176,12 @@ pub fn count() -> usize {
     online_mask().count_ones() as usize
 }
 
+/// The highest index of a CPU that runs.
+#[inline]
+pub fn highest_index() -> usize {
+    63 - (online_mask() | 1).leading_zeros() as usize
+}
+
 /// The CPUs that run, as a set of indices.
 #[inline]
 pub fn online_mask() -> u64 {
