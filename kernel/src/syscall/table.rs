@@ -68,7 +68,7 @@ syscalls! {
     97 => process::sys_getrlimit(resource: u32, limit: UserPtr<linux_abi::process::Rlimit>);
     98 => process::sys_getrusage(who: i32, usage: UserPtr<linux_abi::process::Rusage>);
     99 => info::sys_sysinfo(into: UserPtr<linux_abi::process::Sysinfo>);
-    100 => time::sys_times(into: UserPtr<linux_abi::process::Tms>);
+    100 => time::sys_times(into: UserPtr<linux_abi::time::Tms>);
     102 => process::sys_getuid();
     104 => process::sys_getgid();
     105 => process::sys_setuid(id: u32);

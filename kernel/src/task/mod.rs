@@ -4,7 +4,7 @@
 //! of threads holds a reference to each thread until it has ended. [`THREADS`] is a leaf lock.
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use ksync::{SpinLock, WaitQueue, platform::Parker};
 use linux_abi::{Errno, signal::Signal};
@@ -18,9 +18,11 @@ use crate::{
 };
 
 pub mod exec;
+mod load;
 pub mod stack;
 mod thread;
 
+pub use load::load_averages;
 pub use thread::{Kind, Thread, current, current_arc};
 
 /// The process's id.
@@ -33,6 +35,7 @@ pub const THREADS_MAX: usize = 126_000;
 static THREADS: SpinLock<BTreeMap<u32, Arc<Thread>>> = SpinLock::new(BTreeMap::new());
 static LAST_TID: AtomicU32 = AtomicU32::new(PID);
 static CREATED: AtomicUsize = AtomicUsize::new(0);
+static ENDED_CPU_NS: AtomicU64 = AtomicU64::new(0);
 static EXITING: AtomicBool = AtomicBool::new(false);
 /// Woken each time a thread of the process ends.
 static THREAD_ENDED: WaitQueue = WaitQueue::new();
@@ -50,6 +53,11 @@ pub fn thread_count() -> usize {
 /// Threads created since the start, for `/proc/stat`.
 pub fn created_count() -> usize {
     CREATED.load(Ordering::Relaxed)
+}
+
+/// Processor time of the threads that have ended.
+pub fn ended_cpu_ns() -> u64 {
+    ENDED_CPU_NS.load(Ordering::Relaxed)
 }
 
 /// The thread with this id.
@@ -203,6 +211,7 @@ fn exit_thread() -> ! {
         clear_child_tid(thread);
     }
     // A signal that was meant for this thread alone dies with it; one for the process is for the others.
+    ENDED_CPU_NS.fetch_add(sched::cpu_time_ns(thread), Ordering::Relaxed);
     THREADS.lock().remove(&thread.tid);
     THREAD_ENDED.wake_all();
     if !is_exiting() {
@@ -244,4 +253,11 @@ pub fn terminate_by_signal(signal: Signal, core: bool, frame: &TrapFrame) -> ! {
         crate::panic::report_application_crash(signal, frame);
     }
     exit_process(power::End::Killed(signal))
+}
+
+/// Parks the running kernel thread for good.
+pub fn park_forever() -> ! {
+    loop {
+        current().park(None);
+    }
 }
