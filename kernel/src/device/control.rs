@@ -2,10 +2,12 @@
 //!
 //! `SENDER` keeps messages of several threads apart, and a file's bytes with the line before them.
 
-use alloc::{format, sync::Arc};
+use alloc::{format, string::String, sync::Arc};
+use core::fmt::{self, Display, Write};
 
+use arrayvec::ArrayString;
 use console::control::{GuestMessage, HostMessage, LineReader};
-use ksync::{Mutex, platform};
+use ksync::Mutex;
 use linux_abi::Errno;
 use run_config::port;
 use spin::Once;
@@ -15,43 +17,51 @@ use virtio::serial::Port;
 use super::streams;
 use crate::task;
 
-/// What the host's messages do.
+/// What the host's messages do, and what the channel asks the kernel for.
 #[derive(Clone, Copy)]
 pub struct Hooks {
     /// Sends the process a signal.
     pub signal: fn(u8),
     /// Switches the machine off, in order.
     pub power_off: fn(),
+    /// The report that the program wrote when it crashed (`hs_err_pid1.log`): name and contents.
+    pub crash_report: fn() -> Option<(String, alloc::vec::Vec<u8>)>,
 }
 
 static CHANNEL: Once<Arc<Port>> = Once::new();
 static HOOKS: Once<Hooks> = Once::new();
 static SENDER: Mutex<()> = Mutex::new(());
 
-/// Opens the channel, if the host has one. After `device::init`; once.
-pub fn open() {
+/// Opens the channel, if the host has one. Once.
+pub(super) fn open() {
     if let Some(port) = streams::named_port(port::CONTROL) {
         CHANNEL.call_once(|| port);
     }
 }
 
-/// Starts the thread that listens to the host. When threads and interrupts work.
-pub fn listen(hooks: Hooks) -> Result<(), Errno> {
+/// Starts the thread that listens to the host.
+pub(super) fn listen(hooks: Hooks) -> Result<(), Errno> {
+    HOOKS.call_once(|| hooks);
     if CHANNEL.get().is_none() {
         return Ok(());
     }
-    HOOKS.call_once(|| hooks);
     task::spawn_kernel_thread("control", listener, 0)
 }
 
 extern "C" fn listener(_: usize) -> ! {
-    let (Some(port), Some(hooks)) = (CHANNEL.get(), HOOKS.get()) else { unreachable!("set by `listen`") };
+    if let (Some(port), Some(hooks)) = (CHANNEL.get(), HOOKS.get()) {
+        listen_to(port, hooks);
+    }
+    task::park_forever()
+}
+
+/// Does what the host says until it closes the channel.
+fn listen_to(port: &Port, hooks: &Hooks) {
     let mut reader = LineReader::new();
     let mut bytes = [0; 256];
     loop {
         match port.read_at(0, &mut bytes.as_mut_slice(), Blocking::Yes) {
-            // The host has closed the channel: it will say no more.
-            Ok(0) => task::end_kernel_thread(),
+            Ok(0) => return,
             Ok(len) => reader.feed(&bytes[..len], |message| match message {
                 Ok(HostMessage::Signal(number)) => (hooks.signal)(number),
                 Ok(HostMessage::StdinEnd(total)) => streams::end_input(total),
@@ -60,74 +70,79 @@ extern "C" fn listener(_: usize) -> ! {
             }),
             Err(error) => {
                 log::warn!("the control channel: {error:?}");
-                task::end_kernel_thread()
+                return;
             }
         }
     }
 }
 
-/// Tells the host. Without a channel, the log gets it.
-pub fn send(message: GuestMessage<'_>) {
+/// Tells the host: one line, a [`GuestMessage`]. Without a channel, the log gets it.
+pub fn send(message: impl Display) {
     let _sender = SENDER.lock();
     send_line(message);
 }
 
-fn send_line(message: GuestMessage<'_>) {
+fn send_line(message: impl Display) {
     match CHANNEL.get() {
         // The host may be gone; there is nobody else to tell.
-        Some(port) => drop(port.write_all(format!("{message}").as_bytes())),
-        None => log::info!("control: {}", format!("{message}").trim_end()),
+        Some(port) => drop(port.write_all(format!("{message}\n").as_bytes())),
+        None => log::info!("control: {message}"),
     }
 }
 
-/// Sends a file of `len` bytes, which `next` gives piece by piece; if it gives fewer, the rest is
-/// zeros, as the host counts on `len`. Without a channel nothing is sent.
-pub fn send_file(name: &str, len: u64, mut next: impl FnMut(&mut [u8]) -> usize) {
+/// Sends a file. Without a channel nothing is sent.
+pub fn send_file(name: &str, contents: &[u8]) {
     let Some(port) = CHANNEL.get() else { return };
     let _sender = SENDER.lock();
-    send_line(GuestMessage::File { name, len });
-    let mut left = len;
-    let mut buffer = alloc::vec![0; 4096];
-    let mut ended = false;
-    while left > 0 {
-        let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let bytes = &mut buffer[..room];
-        let got = if ended { 0 } else { next(bytes).min(room) };
-        if got == 0 {
-            ended = true;
-            bytes.fill(0);
-        }
-        let sent = if ended { room } else { got };
-        if port.write_all(&buffer[..sent]).is_err() {
-            return;
-        }
-        left -= sent as u64;
+    send_line(GuestMessage::File { name, len: contents.len() as u64 });
+    let _ = port.write_all(contents);
+}
+
+/// Sends the report that the program wrote when it crashed, if there is one.
+pub fn send_crash_report() {
+    if let Some((name, contents)) = HOOKS.get().and_then(|hooks| (hooks.crash_report)()) {
+        send_file(&name, &contents);
     }
 }
 
 /// Waits until the host has taken all messages, or `deadline_ns` passes.
-pub fn drain(deadline_ns: u64) {
+pub(super) fn drain(deadline_ns: u64) {
     if let Some(port) = CHANNEL.get() {
         port.drain(deadline_ns);
     }
 }
 
-/// Waits until the host has taken all messages and all output, but not for more than `wait_ns`. For
-/// power-off.
-pub fn drain_all(wait_ns: u64) {
-    let deadline_ns = platform::now_ns().saturating_add(wait_ns);
-    streams::drain(deadline_ns);
-    drain(deadline_ns);
+/// Longest message of a dying kernel; the log has it whole.
+const DYING_LEN: usize = 512;
+
+/// A line that takes what fits, and keeps to one line.
+struct Line(ArrayString<DYING_LEN>);
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            let c = if c.is_control() { ' ' } else { c };
+            // A byte is left for the newline. What does not fit is left out, without an error.
+            if self.0.len() + c.len_utf8() >= DYING_LEN {
+                break;
+            }
+            self.0.push(c);
+        }
+        Ok(())
+    }
 }
 
-/// Tells the host that the kernel is dying, without locks or interrupts.
-///
-/// # Safety
-/// Nothing else runs, on any CPU, nor will.
-pub unsafe fn send_dying(text: &str) {
+/// Tells the host that the kernel is dying, with nothing but polling: no heap, locks or interrupts.
+/// For `panic`, which has stopped the other CPUs.
+pub fn send_in_panic(message: fmt::Arguments<'_>) {
     let Some(port) = CHANNEL.get() else { return };
-    // A line before, as another message may have been under way.
-    let message = format!("\n{}", GuestMessage::Panic(text));
-    // SAFETY: the caller's promise.
-    unsafe { port.write_all_dying(message.as_bytes()) };
+    let mut line = Line(ArrayString::new());
+    let _ = line.write_fmt(message);
+    line.0.push('\n');
+    // SAFETY: the other CPUs are stopped, and this one will not go back to what it did. The newline
+    // before ends a message that may have been under way.
+    unsafe {
+        port.write_all_dying(b"\n");
+        port.write_all_dying(line.0.as_bytes());
+    }
 }
