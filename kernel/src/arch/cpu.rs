@@ -219,6 +219,8 @@ pub struct Features {
     pub xsaveopt: bool,
     /// `rdrand`.
     pub rdrand: bool,
+    /// `rdseed`.
+    pub rdseed: bool,
     /// `rdtscp`.
     pub rdtscp: bool,
     /// `rdpid`.
@@ -250,6 +252,7 @@ pub fn features() -> &'static Features {
             xsave,
             xsaveopt: xsave && __cpuid_count(0xd, 1).eax & 1 != 0,
             rdrand: leaf1.ecx & (1 << 30) != 0,
+            rdseed: leaf7.is_some_and(|leaf| leaf.ebx & (1 << 18) != 0),
             rdtscp: extended1 & (1 << 27) != 0,
             rdpid: leaf7.is_some_and(|leaf| leaf.ecx & (1 << 22) != 0),
             pages_1g: extended1 & (1 << 26) != 0,
