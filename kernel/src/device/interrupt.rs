@@ -55,9 +55,9 @@ fn next_apic_id() -> u32 {
     // Messages and I/O APIC entries have eight bits for the destination; the boot CPU always fits.
     cpu::all()
         .nth(index)
-        .map(|cpu| cpu.apic_id)
+        .map(|cpu| cpu.apic_id())
         .filter(|id| *id <= 0xfe)
-        .unwrap_or_else(|| cpu::by_index(0).map_or(0, |cpu| cpu.apic_id))
+        .unwrap_or_else(|| cpu::by_index(0).map_or(0, |cpu| cpu.apic_id()))
 }
 
 impl Line {

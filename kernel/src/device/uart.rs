@@ -72,7 +72,7 @@ pub fn use_interrupts() {
         Some(wire) => (wire.gsi, interrupt::trigger(wire.trigger, wire.polarity)),
         None => (COM1_IRQ.into(), Some(apic::Trigger::EdgeHigh)),
     };
-    let apic_id = cpu::by_index(0).map_or(0, |cpu| cpu.apic_id);
+    let apic_id = cpu::by_index(0).map_or(0, |cpu| cpu.apic_id());
     if trigger.is_some_and(|trigger| apic::route(gsi, vector, apic_id, trigger)) {
         write_port(MODEM_CONTROL, MODEM_READY);
         write_port(INTERRUPT_ENABLE, RECEIVE_INTERRUPT);
