@@ -94,8 +94,7 @@ fn take_early_memory(boot: &mut BootInfo) -> core::ops::Range<u64> {
 
 /// The rest of the start, in a thread, so that it may wait for devices: then the program.
 extern "C" fn init(_: usize) -> ! {
-    let hooks =
-        device::control::Hooks { signal: host_signal, power_off: host_power_off, crash_report: || None };
+    let hooks = device::control::Hooks { signal: host_signal, power_off: host_power_off, crash_report: || None };
     if let Err(error) = device::start(hooks) {
         ::log::error!("cannot listen to the host: {error:?}");
     }
