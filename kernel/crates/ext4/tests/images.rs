@@ -31,7 +31,7 @@ fn fill(directory: &HostPath) {
         let bytes: Vec<u8> = (0..random.below(9000)).map(|i| (i / 7 + n) as u8).collect();
         fs::write(directory.join(format!("usr/lib/file-with-a-rather-long-name-{n}")), bytes).unwrap();
     }
-    let large: Vec<u8> = (0..5_000_001u32).map(|i| (i / 4096 ^ i) as u8).collect();
+    let large: Vec<u8> = (0..5_000_001u32).map(|i| ((i / 4096) ^ i) as u8).collect();
     fs::write(directory.join("usr/large"), large).unwrap();
     fs::write(directory.join("empty"), b"").unwrap();
     fs::set_permissions(directory.join("empty"), fs::Permissions::from_mode(0o4750)).unwrap();
