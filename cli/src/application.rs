@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The program that hosts the JVM in the guest.
-const JVM_BRIDGE: &str = "/usr/lib/crema/jvm-bridge";
+pub const JVM_BRIDGE: &str = "/usr/lib/crema/jvm-bridge";
 
 /// Where an image describes itself to this tool. The kernel reads only [`run_config::IMAGE_FILE`].
 const DESCRIPTION_FILE: &str = "/etc/crema/image.json";
@@ -38,7 +38,7 @@ const DESCRIPTION_FORMAT: u32 = 1;
 const APP_FOLDER: &str = "/app";
 
 /// The environment of every program, before `--env`.
-const ENVIRONMENT: [&str; 5] = [
+pub const ENVIRONMENT: [&str; 5] = [
     "HOME=/root",
     "LANG=C.UTF-8",
     "LOGNAME=root",
@@ -174,30 +174,30 @@ pub fn pack(
     args: &[String],
     project: &Project,
 ) -> Result<(Recipe, Description)> {
-    let mut recipe = Recipe::default();
-    system_files::add_base(&mut recipe)?;
-    let libraries = HostLibraries::find()?;
-    let (launch, jdk) = match &options.program {
+    let (mut recipe, launch, jdk) = match &options.program {
         Some(program) => {
+            let mut recipe = Recipe::default();
+            system_files::add_base(&mut recipe)?;
             let guest = format!("{APP_FOLDER}/{}", file_name(program)?);
             recipe.file(&guest, program)?;
-            (Launch::Program { path: guest }, None)
+            (recipe, Launch::Program { path: guest }, None)
         }
         None => {
             let jre = Jre::find()?;
             // The application first: its mistakes are told before anything is built.
-            let launch = pack_java(&mut recipe, target, options, &jre)?;
-            system_files::add_glibc(&mut recipe, &libraries)?;
-            Jre::add_to(&mut recipe)?;
-            recipe.file(JVM_BRIDGE, project.jvm_bridge()?)?;
-            (launch, Some(jre.version))
+            let mut application = Recipe::default();
+            let launch = pack_java(&mut application, target, options, &jre)?;
+            let mut recipe = jvm_recipe(project)?;
+            recipe.merge(&application)?;
+            (recipe, launch, Some(jre.version))
         }
     };
     for (host, guest) in &options.files {
         if host.is_dir() { recipe.tree(guest, host, &|_| true)? } else { recipe.file(guest, host)? }
     }
-    let missing = if jdk.is_some() { Missing::LeaveOut } else { Missing::Refuse };
-    libraries.close(&mut recipe, missing)?;
+    if jdk.is_none() {
+        HostLibraries::find()?.close(&mut recipe, Missing::Refuse)?;
+    }
     let description = Description {
         format: DESCRIPTION_FORMAT,
         jdk,
@@ -208,6 +208,19 @@ pub fn pack(
     };
     description.add_to(&mut recipe)?;
     Ok((recipe, description))
+}
+
+/// A system with the JRE, the JVM bridge, and the libraries that they and a jar's own libraries need; and no
+/// application yet.
+pub fn jvm_recipe(project: &Project) -> Result<Recipe> {
+    let mut recipe = Recipe::default();
+    let libraries = HostLibraries::find()?;
+    system_files::add_base(&mut recipe)?;
+    system_files::add_glibc(&mut recipe, &libraries)?;
+    Jre::add_to(&mut recipe)?;
+    recipe.file(JVM_BRIDGE, project.jvm_bridge()?)?;
+    libraries.close(&mut recipe, Missing::LeaveOut)?;
+    Ok(recipe)
 }
 
 /// Packs the jar and the class path, and checks that the main class is among them.

@@ -3,6 +3,8 @@
 //! What goes to standard output is the guest's alone; everything that the tool itself has to say goes to standard
 //! error, in lines that begin with "crema:".
 
+#![forbid(unsafe_code)]
+
 mod application;
 mod command;
 mod failure;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::{
-    failure::{Failure, Result},
+    failure::Result,
     options::{Command, Options},
     project::Project,
 };
@@ -35,6 +37,7 @@ fn perform(command: &Command) -> Result<u8> {
     match command {
         Command::Run(options) => command::run::run(options, &project),
         Command::Build(options) => command::build::build(options, &project).map(|()| 0),
-        Command::Test(_) | Command::Bench(_) => Err(Failure::new("crema test and crema bench are not in this version")),
+        Command::Test(options) => command::test::test(options, &project),
+        Command::Bench(options) => command::bench::bench(options, &project).map(|()| 0),
     }
 }

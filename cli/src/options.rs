@@ -36,6 +36,8 @@ pub struct RunOptions {
     pub application: ApplicationOptions,
     #[command(flatten)]
     pub machine: MachineOptions,
+    #[command(flatten)]
+    pub log: LogOptions,
     /// Arguments of the program
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<String>,
@@ -94,15 +96,20 @@ pub struct MachineOptions {
     /// How guest instructions are run
     #[arg(long, value_enum, default_value_t)]
     pub accel: AcceleratorChoice,
+    /// Boot this kernel in place of the project's own
+    #[arg(long, hide = true, value_name = "ELF")]
+    pub kernel: Option<PathBuf>,
+}
+
+/// What is shown beside the program's own output.
+#[derive(Clone, Debug, Default, Args)]
+pub struct LogOptions {
     /// Show the kernel's log
     #[arg(long)]
     pub verbose: bool,
     /// Write each system call to the kernel's log, and show it
     #[arg(long)]
     pub trace_syscalls: bool,
-    /// Boot this kernel in place of the project's own
-    #[arg(long, hide = true, value_name = "ELF")]
-    pub kernel: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -129,10 +136,10 @@ pub enum AcceleratorChoice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MemoryMib(pub u64);
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct TestOptions {
-    /// Which tests: a suite (host, loom, abi, java, stress, cli), then names in it
-    #[arg(value_name = "SUITE [NAME...]")]
+    /// Which tests: a suite (host, loom, abi, stress, java), then words in their names
+    #[arg(value_name = "SUITE|WORD")]
     pub filter: Vec<String>,
     /// Print the names of the tests instead of running them
     #[arg(long)]
@@ -150,6 +157,9 @@ pub struct TestOptions {
     /// Kind of machine
     #[arg(long, value_enum, default_value_t)]
     pub machine: MachineKind,
+    /// Boot this kernel in place of the project's own
+    #[arg(long, hide = true, value_name = "ELF")]
+    pub kernel: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -198,7 +208,8 @@ fn parse_file(text: &str) -> Result<(PathBuf, String), String> {
     }
 }
 
-fn parse_memory(text: &str) -> Result<MemoryMib, String> {
+/// Reads a size such as 512M or 2G; a bare number means MiB.
+pub fn parse_memory(text: &str) -> Result<MemoryMib, String> {
     let lower = text.to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| !c.is_ascii_digit());
     let mib_per_unit = match &lower[digits.len()..] {
@@ -265,7 +276,7 @@ mod tests {
         assert_eq!(run.machine.cpus, Some(4));
         assert_eq!(run.machine.machine, MachineKind::Microvm);
         assert_eq!(run.machine.accel, AcceleratorChoice::Tcg);
-        assert!(run.machine.verbose && run.machine.trace_syscalls);
+        assert!(run.log.verbose && run.log.trace_syscalls);
         assert_eq!(run.application.env, ["A=b=c"]);
         assert_eq!(run.application.main.as_deref(), Some("p.M"));
         assert_eq!(run.application.class_path, ["x:y", "z"]);

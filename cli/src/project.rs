@@ -51,8 +51,11 @@ impl Project {
         Ok(path)
     }
 
-    /// Builds the kernel and returns its ELF file.
-    pub fn kernel(&self) -> Result<PathBuf> {
+    /// The ELF file of the kernel: the one that is asked for, or the project's own, built now.
+    pub fn kernel(&self, asked_for: Option<&Path>) -> Result<PathBuf> {
+        if let Some(kernel) = asked_for {
+            return Ok(kernel.to_path_buf());
+        }
         // In the kernel's own folder, for its flags are in its `.cargo/config.toml`. RUSTFLAGS would
         // displace them.
         let target = self.root.join("target/kernel");

@@ -4,8 +4,8 @@
 //! and then it is runnable and does not run; the running one is its CPU's `current`. The kernel is not preemptible:
 //! a switch happens where a thread blocks or yields, and on the way back to the application.
 //!
-//! Who may touch what of a [`ThreadState`]: `entity` belongs to the lock of the queue that the thread is on, or to the
-//! CPU that runs it. `stack_pointer`, `fpu` and `fs_base` belong to the CPU that has the thread `on_cpu`; `on_cpu` is set by
+//! Who may touch what of a [`ThreadState`]: `entity` belongs to the lock of the queue that the thread is put on or leaves.
+//! `stack_pointer`, `fpu` and `fs_base` belong to the CPU that has the thread `on_cpu`; `on_cpu` is set by
 //! the CPU that takes it from a queue and cleared once its registers are saved. A thread woken in between goes to the queue of
 //! the CPU that it is leaving, so nobody ever waits for a switch to end; others steal only threads that are off.
 //!
@@ -14,11 +14,11 @@
 use alloc::sync::Arc;
 use core::{
     cell::{Cell, UnsafeCell},
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering},
 };
 
 use ksync::SpinLock;
-use run_queue::{Enqueue, Entity, RunQueue};
+use run_queue::{Arrival, Entity, Nice, Preemption, RunQueue, Turn};
 use x86_64::{
     VirtAddr,
     instructions::interrupts,
@@ -42,7 +42,9 @@ use crate::{
 
 /// The scheduler's part of a thread.
 pub(crate) struct ThreadState {
-    entity: UnsafeCell<Entity>,
+    entity: Cell<Entity>,
+    /// When it blocked.
+    blocked_ns: Cell<u64>,
     stack_pointer: Cell<u64>,
     fpu: UnsafeCell<Option<XsaveArea>>,
     fs_base: Cell<u64>,
@@ -53,8 +55,9 @@ pub(crate) struct ThreadState {
     cpu: AtomicUsize,
     /// CPUs that it may run on, as a set of indices.
     affinity: AtomicU64,
-    /// When it was put on its CPU.
-    since_ns: Cell<u64>,
+    nice: AtomicI32,
+    /// When it was put on its CPU, or charged last.
+    since_ns: AtomicU64,
     /// Processor time up to `since_ns`.
     cpu_time_ns: AtomicU64,
     /// Switches away because it blocked, and because it was preempted.
@@ -65,7 +68,8 @@ pub(crate) struct ThreadState {
 impl ThreadState {
     pub(crate) fn new(fpu: Option<XsaveArea>) -> Self {
         Self {
-            entity: UnsafeCell::new(Entity::default()),
+            entity: Cell::new(Entity::new(Nice::DEFAULT)),
+            blocked_ns: Cell::new(0),
             stack_pointer: Cell::new(0),
             fpu: UnsafeCell::new(fpu),
             fs_base: Cell::new(0),
@@ -73,7 +77,8 @@ impl ThreadState {
             on_cpu: AtomicBool::new(false),
             cpu: AtomicUsize::new(0),
             affinity: AtomicU64::new(u64::MAX),
-            since_ns: Cell::new(0),
+            nice: AtomicI32::new(0),
+            since_ns: AtomicU64::new(0),
             cpu_time_ns: AtomicU64::new(0),
             voluntary_switches: AtomicU64::new(0),
             involuntary_switches: AtomicU64::new(0),
@@ -84,10 +89,12 @@ impl ThreadState {
 /// One CPU's queue.
 struct CpuQueue {
     queue: SpinLock<RunQueue<Arc<Thread>>>,
-    /// Threads on the queue, readable without the lock.
+    /// Threads that wait on the queue, readable without the lock.
     waiting: AtomicUsize,
-    /// The end of the running thread's slice, or `u64::MAX` if nobody waits for it.
+    /// The end of the running thread's slice, or `u64::MAX` if nobody waits for it. Written under the queue's lock.
     slice_end_ns: AtomicU64,
+    /// Up to when the running thread has been charged. Touched by this CPU only.
+    charged_ns: Cell<u64>,
     /// The thread that was switched away from, until its registers are saved. Touched by this CPU only.
     previous: Cell<*const Thread>,
     /// Whether `previous` goes on living on some queue or elsewhere, or this was the CPU's reference to it.
@@ -103,9 +110,10 @@ unsafe impl Sync for CpuQueue {}
 
 static QUEUES: [CpuQueue; MAX_CPUS] = [const {
     CpuQueue {
-        queue: SpinLock::new(RunQueue::new()),
+        queue: SpinLock::new(RunQueue::new(usize::MAX)),
         waiting: AtomicUsize::new(0),
         slice_end_ns: AtomicU64::new(u64::MAX),
+        charged_ns: Cell::new(0),
         previous: Cell::new(core::ptr::null()),
         previous_fate: Cell::new(Fate::Queued),
         fpu_owner: Cell::new(core::ptr::null()),
@@ -115,6 +123,8 @@ static QUEUES: [CpuQueue; MAX_CPUS] = [const {
 
 /// CPUs that have nothing to do, as a set of indices. A hint for placing threads.
 static IDLE_CPUS: AtomicU64 = AtomicU64::new(0);
+
+static BARRIERS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
 /// What happens to the reference that a CPU has to the thread that it switches away from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -141,6 +151,7 @@ pub unsafe fn adopt_idle_thread() {
     thread.sched.on_cpu.store(true, Ordering::Relaxed);
     thread.sched.cpu.store(cpu::index(), Ordering::Relaxed);
     thread.name.lock()[..4].copy_from_slice(b"idle");
+    *QUEUES[cpu::index()].queue.lock() = RunQueue::new(cpu::index());
     QUEUES[cpu::index()].idle.set(idle);
     cpu::this().current.set(idle);
 }
@@ -161,7 +172,7 @@ pub fn prepare(thread: &Thread, stack_top: u64, entry: extern "C" fn(usize) -> !
 pub fn start(thread: Arc<Thread>) {
     let allowed = thread.sched.affinity.load(Ordering::Relaxed);
     let target = choose_cpu(allowed, cpu::index());
-    enqueue(target, thread, Enqueue::New);
+    enqueue(target, thread, Arrival::New);
 }
 
 /// Makes a parked thread runnable. By [`Thread`]'s unpark only, which calls it once for each park.
@@ -178,7 +189,8 @@ pub(crate) fn make_runnable(thread: &Thread) {
     } else {
         choose_cpu(thread.sched.affinity.load(Ordering::Relaxed), last)
     };
-    enqueue(target, thread, Enqueue::Wakeup);
+    let slept_ns = clock::now_ns().saturating_sub(thread.sched.blocked_ns.get());
+    enqueue(target, thread, Arrival::Wakeup { slept_ns });
 }
 
 /// The best CPU for a thread: where it ran last if that one is idle, else any idle one, else where it ran last, unless
@@ -207,23 +219,23 @@ fn choose_cpu(affinity: u64, last: usize) -> usize {
 }
 
 /// Puts a thread on a CPU's queue and sees to it that the CPU notices.
-fn enqueue(target: usize, thread: Arc<Thread>, reason: Enqueue) {
+fn enqueue(target: usize, thread: Arc<Thread>, arrival: Arrival) {
     let cpu_queue = &QUEUES[target];
     let Some(target_cpu) = cpu::by_index(target) else { unreachable!("threads are put on CPUs that run") };
     let (first, preempts) = {
         let mut queue = cpu_queue.queue.lock();
-        let preempts = push(&mut queue, thread, reason);
-        let waiting = queue.len();
-        cpu_queue.waiting.store(waiting, Ordering::Relaxed);
-        (waiting == 1, preempts)
+        let mut entity = thread.sched.entity.get();
+        entity.set_nice(Nice::clamped(thread.sched.nice.load(Ordering::Relaxed)));
+        let preempts = queue.enqueue(thread, entity, arrival) == Preemption::Now;
+        cpu_queue.waiting.store(queue.waiting(), Ordering::Relaxed);
+        (queue.waiting() == 1, preempts)
     };
-    // The order matters against `run_idle_loop`: queue first, then look whether the CPU sleeps.
-    core::sync::atomic::fence(Ordering::SeqCst);
-    let idle = target_cpu.idle.load(Ordering::SeqCst);
-    if preempts || idle {
+    if preempts {
         target_cpu.need_resched.store(true, Ordering::SeqCst);
     }
-    if first || preempts || idle {
+    // The order matters against `run_idle_loop`: queue first, then look whether the CPU sleeps.
+    core::sync::atomic::fence(Ordering::SeqCst);
+    if first || preempts {
         if target == cpu::index() {
             // We may be in an interrupt; the way out looks at `need_resched`. The slice has to be armed.
             arm_slice(cpu_queue);
@@ -231,15 +243,6 @@ fn enqueue(target: usize, thread: Arc<Thread>, reason: Enqueue) {
             apic::send_ipi(target_cpu, interrupt::RESCHEDULE);
         }
     }
-}
-
-/// Pushes under the queue's lock; returns whether the thread should run before the one that runs.
-fn push(queue: &mut RunQueue<Arc<Thread>>, thread: Arc<Thread>, reason: Enqueue) -> bool {
-    let entity = thread.sched.entity.get();
-    // SAFETY: the thread is on no queue and does not run, and we hold the lock of the queue that it goes to.
-    let entity = unsafe { &mut *entity };
-    queue.enqueue(thread, entity, reason);
-    queue.preempts_current(entity)
 }
 
 /// Blocks the running thread until it is made runnable; its token says that it is parked already.
@@ -292,39 +295,33 @@ fn switch(leaving: Leaving) {
     let previous = task::current();
     let now_ns = clock::now_ns();
     this.need_resched.store(false, Ordering::SeqCst);
-
-    let ran_ns = now_ns.saturating_sub(previous.sched.since_ns.replace(now_ns));
-    previous.sched.cpu_time_ns.fetch_add(ran_ns, Ordering::Relaxed);
-    if previous.kind == Kind::Idle {
-        this.idle_ns.fetch_add(ran_ns, Ordering::Relaxed);
-    }
-
     let mut fate = Fate::Dropped;
     let mut migrate = None;
     let next = {
         let mut queue = cpu_queue.queue.lock();
+        charge(cpu_queue, &mut queue, previous, now_ns);
         if previous.kind != Kind::Idle {
-            // SAFETY: the thread runs here, so its entity is this CPU's.
-            let entity = unsafe { &mut *previous.sched.entity.get() };
-            queue.account(entity, ran_ns);
-            let reason = match leaving {
+            let turn = match leaving {
                 Leaving::Blocked | Leaving::Ended => None,
-                Leaving::Yielding => Some(Enqueue::Yielded),
-                Leaving::Preempted => Some(Enqueue::Preempted),
+                Leaving::Yielding => Some(Turn::Yielded),
+                Leaving::Preempted => Some(Turn::Preempted),
             };
-            match reason {
-                // SAFETY: `current` came from `Arc::into_raw`; the CPU's reference moves on.
-                Some(_) if !may_run_on(previous, this.index) => migrate = Some(unsafe { Arc::from_raw(previous_pointer) }),
-                Some(reason) => {
-                    // SAFETY: as above.
-                    push(&mut queue, unsafe { Arc::from_raw(previous_pointer) }, reason);
+            match turn {
+                Some(turn) if may_run_on(previous, this.index) => {
+                    // SAFETY: `current` came from `Arc::into_raw`; the CPU's reference moves on.
+                    queue.put_back(unsafe { Arc::from_raw(previous_pointer) }, turn);
                     fate = Fate::Queued;
                 }
-                None => {}
+                _ => {
+                    previous.sched.entity.set(queue.block());
+                    previous.sched.blocked_ns.set(now_ns);
+                    // SAFETY: as above.
+                    migrate = turn.map(|_| unsafe { Arc::from_raw(previous_pointer) });
+                }
             }
         }
-        let next = queue.pop();
-        cpu_queue.waiting.store(queue.len(), Ordering::Relaxed);
+        let next = queue.pick_next();
+        cpu_queue.waiting.store(queue.waiting(), Ordering::Relaxed);
         next
     };
     if previous.kind == Kind::Idle {
@@ -359,7 +356,7 @@ fn switch(leaving: Leaving) {
     debug_assert!(!next.sched.on_cpu.load(Ordering::Relaxed) || next.kind == Kind::Idle);
     next.sched.on_cpu.store(true, Ordering::Relaxed);
     next.sched.cpu.store(this.index, Ordering::Relaxed);
-    next.sched.since_ns.set(now_ns);
+    next.sched.since_ns.store(now_ns, Ordering::Relaxed);
     this.switches.fetch_add(1, Ordering::Relaxed);
     save_extended(previous);
     load_extended(next, cpu_queue);
@@ -405,7 +402,7 @@ fn finish_switch() {
         // SAFETY: put there by `switch` from `Arc::into_raw`.
         let thread = unsafe { Arc::from_raw(migrating) };
         let target = choose_cpu(thread.sched.affinity.load(Ordering::Relaxed), index);
-        enqueue(target, thread, Enqueue::Migrated);
+        enqueue(target, thread, Arrival::Migrated);
     }
 }
 
@@ -484,27 +481,42 @@ pub fn copy_extended_state(to: &Thread) {
     }
 }
 
-/// Takes a thread that waits elsewhere, for a CPU that has nothing to do: from the CPU where most wait.
+/// Charges the running thread for its time up to now; says whether its turn is over.
+fn charge(cpu_queue: &CpuQueue, queue: &mut RunQueue<Arc<Thread>>, running: &Thread, now_ns: u64) -> Preemption {
+    let ran_ns = now_ns.saturating_sub(cpu_queue.charged_ns.replace(now_ns));
+    running.sched.cpu_time_ns.fetch_add(ran_ns, Ordering::Relaxed);
+    running.sched.since_ns.store(now_ns, Ordering::Relaxed);
+    if running.kind == Kind::Idle {
+        cpu::this().idle_ns.fetch_add(ran_ns, Ordering::Relaxed);
+        return Preemption::No;
+    }
+    queue.account(ran_ns)
+}
+
+/// Takes a thread that waits elsewhere, for a CPU that has nothing to do: from the CPU where most wait. It runs here from now
+/// on.
 fn steal(for_cpu: usize) -> Option<Arc<Thread>> {
+    let (thread, entity) = take_from_busiest(for_cpu)?;
+    // Through our own queue, which gives it its place in our virtual time.
+    let cpu_queue = &QUEUES[for_cpu];
+    let mut queue = cpu_queue.queue.lock();
+    queue.enqueue(thread, entity, Arrival::Migrated);
+    let next = queue.pick_next();
+    cpu_queue.waiting.store(queue.waiting(), Ordering::Relaxed);
+    next
+}
+
+fn take_from_busiest(for_cpu: usize) -> Option<(Arc<Thread>, Entity)> {
     let victim = cpu::all()
         .map(|cpu| (QUEUES[cpu.index].waiting.load(Ordering::Relaxed), cpu.index))
         .filter(|(waiting, index)| *waiting > 0 && *index != for_cpu)
         .max()?
         .1;
-    let thread = {
-        let mut queue = QUEUES[victim].queue.lock();
-        let stolen = queue.steal(|thread| {
-            !thread.sched.on_cpu.load(Ordering::Acquire) && may_run_on(thread, for_cpu)
-        });
-        QUEUES[victim].waiting.store(queue.len(), Ordering::Relaxed);
-        stolen?
-    };
-    // Through our own queue, which gives it its place in our virtual time.
-    let mut queue = QUEUES[for_cpu].queue.lock();
-    push(&mut queue, thread, Enqueue::Migrated);
-    let next = queue.pop();
-    QUEUES[for_cpu].waiting.store(queue.len(), Ordering::Relaxed);
-    next
+    let mut queue = QUEUES[victim].queue.lock();
+    let stolen =
+        queue.steal(|thread| !thread.sched.on_cpu.load(Ordering::Acquire) && may_run_on(thread, for_cpu));
+    QUEUES[victim].waiting.store(queue.waiting(), Ordering::Relaxed);
+    stolen
 }
 
 fn may_run_on(thread: &Thread, cpu: usize) -> bool {
@@ -512,16 +524,17 @@ fn may_run_on(thread: &Thread, cpu: usize) -> bool {
     allowed == 0 || allowed & 1 << cpu != 0
 }
 
-/// Arms the end of the running thread's slice, if somebody waits for the CPU. On that CPU.
+/// Arms the end of the running thread's slice, if somebody waits for the CPU. On that CPU, with interrupts masked.
 fn arm_slice(cpu_queue: &CpuQueue) {
-    let waiting = cpu_queue.waiting.load(Ordering::Relaxed);
-    if waiting == 0 {
-        cpu_queue.slice_end_ns.store(u64::MAX, Ordering::Relaxed);
-        return;
+    let end_ns = {
+        let queue = cpu_queue.queue.lock();
+        let end_ns = queue.slice_left_ns().map_or(u64::MAX, |left_ns| cpu_queue.charged_ns.get() + left_ns);
+        cpu_queue.slice_end_ns.store(end_ns, Ordering::Relaxed);
+        end_ns
+    };
+    if end_ns != u64::MAX {
+        time::rearm_no_later_than(end_ns);
     }
-    let end_ns = clock::now_ns() + run_queue::slice_ns(waiting + 1);
-    cpu_queue.slice_end_ns.store(end_ns, Ordering::Relaxed);
-    time::rearm_no_later_than(end_ns);
 }
 
 /// The end of this CPU's running slice; the timer interrupt asks.
@@ -529,14 +542,20 @@ pub fn slice_end_ns() -> u64 {
     QUEUES[cpu::index()].slice_end_ns.load(Ordering::Relaxed)
 }
 
-/// The slice has ended.
+/// The running slice may have ended. In the timer interrupt.
 pub fn slice_expired() {
     let cpu_queue = &QUEUES[cpu::index()];
-    cpu_queue.slice_end_ns.store(u64::MAX, Ordering::Relaxed);
-    if cpu_queue.waiting.load(Ordering::Relaxed) != 0 {
+    let turn = {
+        let mut queue = cpu_queue.queue.lock();
+        charge(cpu_queue, &mut queue, task::current(), clock::now_ns())
+    };
+    if turn == Preemption::Now {
         cpu::this().need_resched.store(true, Ordering::SeqCst);
+        cpu_queue.slice_end_ns.store(u64::MAX, Ordering::Relaxed);
+        pull_if_unbalanced();
+    } else {
+        arm_slice(cpu_queue);
     }
-    pull_if_unbalanced();
 }
 
 /// Takes a thread over from a CPU where at least two more wait than here.
@@ -545,9 +564,10 @@ fn pull_if_unbalanced() {
     let waiting_here = QUEUES[here].waiting.load(Ordering::Relaxed);
     let busiest = cpu::all().map(|cpu| QUEUES[cpu.index].waiting.load(Ordering::Relaxed)).max().unwrap_or(0);
     if busiest >= waiting_here + 2
-        && let Some(thread) = steal(here)
+        && let Some((thread, entity)) = take_from_busiest(here)
     {
-        enqueue(here, thread, Enqueue::Migrated);
+        thread.sched.entity.set(entity);
+        enqueue(here, thread, Arrival::Migrated);
     }
 }
 
@@ -561,7 +581,7 @@ pub fn reschedule_interrupt() {
 
 /// Another CPU wants this one's stores and loads ordered; having been interrupted is enough.
 pub fn barrier_interrupt() {
-    core::sync::atomic::fence(Ordering::SeqCst);
+    BARRIERS[cpu::index()].fetch_add(1, Ordering::SeqCst);
 }
 
 /// Makes the CPU that runs `thread`, if one does, look at the thread's pending work soon.
@@ -613,7 +633,7 @@ fn others_wait(here: usize) -> bool {
 pub fn cpu_time_ns(thread: &Thread) -> u64 {
     let mut time_ns = thread.sched.cpu_time_ns.load(Ordering::Relaxed);
     if thread.sched.on_cpu.load(Ordering::Relaxed) {
-        time_ns += clock::now_ns().saturating_sub(thread.sched.since_ns.get());
+        time_ns += clock::now_ns().saturating_sub(thread.sched.since_ns.load(Ordering::Relaxed));
     }
     time_ns
 }
@@ -645,6 +665,32 @@ pub fn set_affinity(thread: &Thread, mask: u64) {
             apic::send_ipi(cpu, interrupt::RESCHEDULE);
         }
     }
+}
+
+/// Nice value, -20 to 19.
+pub fn nice(thread: &Thread) -> i32 {
+    i32::from(Nice::clamped(thread.sched.nice.load(Ordering::Relaxed)).value())
+}
+
+/// Sets the nice value. A thread that waits or runs elsewhere has it from its next wake-up on.
+pub fn set_nice(thread: &Thread, nice: i32) {
+    thread.sched.nice.store(nice, Ordering::Relaxed);
+    if core::ptr::eq(thread, task::current()) {
+        let irq = ksync::platform::irq_save();
+        QUEUES[cpu::index()].queue.lock().set_running_nice(Nice::clamped(nice));
+        ksync::platform::irq_restore(irq);
+    }
+}
+
+/// Gives a thread that has not started yet what `clone(2)` lets it inherit.
+pub fn inherit(thread: &Thread, from: &Thread) {
+    set_nice(thread, nice(from));
+    thread.sched.affinity.store(from.sched.affinity.load(Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// Barriers that a CPU has passed because another asked for it.
+pub fn barriers_passed(cpu: usize) -> u64 {
+    BARRIERS[cpu].load(Ordering::SeqCst)
 }
 
 /// Switches that the thread made because it blocked, and because it was preempted.

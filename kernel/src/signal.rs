@@ -18,7 +18,7 @@ use linux_abi::{
     },
 };
 use signal_queue::{Budget, Delivery, Dispositions, Handler, PendingSignals, take_any_of, take_next};
-use spin::{Lazy, Once};
+use spin::{LazyLock, Once};
 
 use crate::{
     arch::{
@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Signals that may wait with their information (`RLIMIT_SIGPENDING`).
-pub static BUDGET: Lazy<Arc<Budget>> = Lazy::new(|| Arc::new(Budget::new(65536)));
+pub static BUDGET: LazyLock<Arc<Budget>> = LazyLock::new(|| Arc::new(Budget::new(65536)));
 
 /// What the threads share.
 pub struct Shared {
@@ -43,7 +43,7 @@ pub struct Shared {
 }
 
 /// The process's signals.
-pub static SHARED: Lazy<SpinLock<Shared>> = Lazy::new(|| {
+pub static SHARED: LazyLock<SpinLock<Shared>> = LazyLock::new(|| {
     SpinLock::new(Shared { pending: PendingSignals::new(BUDGET.clone()), dispositions: Dispositions::new() })
 });
 
@@ -158,6 +158,21 @@ pub fn interrupts_wait(thread: &Thread) -> bool {
         thread.work_pending.store(task::is_exiting(), core::sync::atomic::Ordering::SeqCst);
     }
     !wanted.is_empty()
+}
+
+/// The running thread ends: a process-wide signal that it was told of may be another's to take.
+pub fn reassign_process_signals() {
+    if SHARED.lock().pending.set().is_empty() {
+        return;
+    }
+    for thread in task::threads() {
+        let shared = SHARED.lock();
+        let deliverable = thread.signals.lock().is_deliverable(&shared);
+        drop(shared);
+        if deliverable {
+            thread.notify_work();
+        }
+    }
 }
 
 /// Sets an action (`rt_sigaction(2)`); returns the former one.

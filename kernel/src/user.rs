@@ -72,7 +72,7 @@ fn retry_bytewise(len: usize, left: usize, mut copy: impl FnMut(usize, usize) ->
 /// The address of a value in the application's memory.
 pub struct UserPtr<T> {
     address: u64,
-    _value: PhantomData<*const T>,
+    _value: PhantomData<fn() -> T>,
 }
 
 impl<T> Clone for UserPtr<T> {
@@ -196,6 +196,14 @@ impl UserPtr<u8> {
             bytes.extend_from_slice(chunk);
         }
         Err(Errno::ENAMETOOLONG)
+    }
+
+    /// Reads a string of which no more than `limit` bytes count.
+    pub fn read_c_bytes_truncated(self, limit: usize) -> Result<Vec<u8>, Errno> {
+        match self.read_c_bytes(limit + 1) {
+            Err(Errno::ENAMETOOLONG) => self.read_vec(limit),
+            result => result,
+        }
     }
 
     /// Reads a path: at most 4096 bytes with its NUL.

@@ -1,4 +1,6 @@
 //! The subcommands.
 
+pub mod bench;
 pub mod build;
 pub mod run;
+pub mod test;

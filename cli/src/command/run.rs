@@ -9,7 +9,7 @@ use crate::{
     machine::{
         choice::{Choice, Payload},
         run_folder::RunFolder,
-        session::{self, End, OnInterrupt, Report, Setup, Streams},
+        session::{self, End, Events, OnInterrupt, Report, Setup, Streams},
         stream::{Input, Output, host_stream},
     },
     options::{ApplicationOptions, RunOptions},
@@ -51,13 +51,10 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
     };
     let payload = if description.jdk.is_some() { Payload::Jvm } else { Payload::Program };
     let choice = Choice::make(&options.machine, payload, project)?;
-    let kernel = match &options.machine.kernel {
-        Some(kernel) => kernel.clone(),
-        None => project.kernel()?,
-    };
+    let kernel = project.kernel(options.machine.kernel.as_deref())?;
     let mut config = config;
-    config.trace_syscalls = options.machine.trace_syscalls;
-    config.verbose = options.machine.verbose;
+    config.trace_syscalls = options.log.trace_syscalls;
+    config.verbose = options.log.verbose;
     let terminals = [rustix::termios::isatty(io::stdin()), rustix::termios::isatty(io::stdout())];
     config.tty = terminals == [true, true];
 
@@ -65,7 +62,7 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
         Some(version) => eprintln!("crema: {choice}, OpenJDK {version}"),
         None => eprintln!("crema: {choice}"),
     }
-    let show_log = options.machine.verbose || options.machine.trace_syscalls;
+    let show_log = options.log.verbose || options.log.trace_syscalls;
     let output = |stream: io::Result<std::fs::File>| -> Result<Output> {
         // Closed by whoever started us, as in `>&-`: what is written there is lost, as for any program.
         Ok(stream.map_or_else(|_| Box::new(io::sink()) as Output, |file| Box::new(file)))
@@ -85,7 +82,7 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
         on_interrupt: OnInterrupt::AskThenEnd,
         limit: None,
     };
-    let report = session::run(setup, streams)?;
+    let report = session::run(setup, streams, Events::new())?;
     conclude(&report)
 }
 

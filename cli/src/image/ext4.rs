@@ -24,7 +24,7 @@ pub const BLOCK_BYTES: u64 = 4096;
 
 /// What a program can write into an image's root file system. The file is sparse, so it costs nothing until
 /// it is used.
-const FREE_BYTES: u64 = 2 << 30;
+pub const FREE_BYTES: u64 = 2 << 30;
 
 /// Journal, block groups and inode tables, roughly; the exact number depends on the size.
 const OVERHEAD_BYTES: u64 = 96 << 20;
@@ -47,8 +47,10 @@ const FIRST_INODE: u64 = 11;
 /// Makes an ext4 file system with the recipe's files in the file `image`. For a while, the files are also
 /// copied into a folder below `parent`.
 pub fn make(recipe: &Recipe, image: &Path, parent: &Path) -> Result<()> {
-    let staging = ScratchFolder::new_in(parent)?;
-    stage(recipe, staging.path())?;
+    let scratch = ScratchFolder::new_in(parent)?;
+    let staging = scratch.path().join("root");
+    fs::create_dir(&staging).map_err(Failure::io("make", &staging))?;
+    stage(recipe, &staging)?;
 
     let bytes = recipe.content_bytes(BLOCK_BYTES)? + FREE_BYTES + OVERHEAD_BYTES;
     let file = File::create(image).map_err(Failure::io("make", image))?;
@@ -59,7 +61,7 @@ pub fn make(recipe: &Recipe, image: &Path, parent: &Path) -> Result<()> {
     mke2fs.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-i", "16384", "-m", "0"]);
     mke2fs.args(["-J", "size=16", "-U", UUID, "-O", FEATURES]);
     mke2fs.args(["-E", &format!("hash_seed={HASH_SEED},root_owner=0:0,lazy_itable_init=1,nodiscard")]);
-    mke2fs.arg("-d").arg(staging.path()).arg(image);
+    mke2fs.arg("-d").arg(&staging).arg(image);
     output(mke2fs, "mke2fs")?;
     normalise_inodes(image, recipe)
 }

@@ -47,6 +47,11 @@ impl Recipe {
         self.resolve(guest.as_ref()).is_ok_and(|path| self.entries.contains_key(&path))
     }
 
+    /// Adds everything of another recipe.
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        other.entries.iter().try_for_each(|(guest, entry)| self.insert(guest, entry.clone()))
+    }
+
     /// Adds a folder, and those above it.
     pub fn directory(&mut self, guest: impl AsRef<Path>, mode: u32) -> Result<()> {
         self.insert(guest.as_ref(), Entry::Directory { mode })
@@ -207,7 +212,7 @@ impl Recipe {
                         parent.display()
                     )));
                 }
-                None => self.insert(&parent.to_path_buf(), Entry::Directory { mode: 0o755 })?,
+                None => self.insert(parent, Entry::Directory { mode: 0o755 })?,
             }
         }
         match (self.entries.get(&guest), &entry) {

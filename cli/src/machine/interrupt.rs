@@ -7,7 +7,10 @@
 use std::{
     collections::BTreeMap,
     process,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
     thread,
 };
 
@@ -30,6 +33,15 @@ struct Subscribers {
 
 static SUBSCRIBERS: Mutex<Subscribers> = Mutex::new(Subscribers { next: 0, by_number: BTreeMap::new() });
 
+/// The last signal received, or 0. Publishes nothing but itself.
+static RECEIVED: AtomicU8 = AtomicU8::new(0);
+
+/// The last signal that machines were told of. For work that goes from one machine to the next, and should
+/// then go no further.
+pub fn received() -> Option<u8> {
+    Some(RECEIVED.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
+}
+
 fn subscribers() -> MutexGuard<'static, Subscribers> {
     SUBSCRIBERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -47,6 +59,7 @@ pub fn install() -> Result<()> {
                 scratch::remove_all();
                 process::exit(128 + signal);
             }
+            RECEIVED.store(number, Ordering::Relaxed);
             subscribers.by_number.values().for_each(|subscriber| subscriber(number));
         }
     });

@@ -15,7 +15,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::qemu::{self, QEMU};
+use super::{
+    choice::Accelerator,
+    qemu::{self, QEMU},
+};
 use crate::{
     failure::{Failure, Result},
     project::Project,
@@ -68,7 +71,7 @@ pub fn verdict(project: &Project) -> Result<Verdict> {
     {
         return Ok(kept.verdict);
     }
-    let kept = Kept { boot_id, verdict: probe("kvm")? };
+    let kept = Kept { boot_id, verdict: probe(qemu::accelerator_and_cpu(Accelerator::Kvm))? };
     if let Ok(bytes) = serde_json::to_vec(&kept) {
         // Without it the next run probes again.
         let _ = fs::write(&file, bytes);
@@ -76,13 +79,13 @@ pub fn verdict(project: &Project) -> Result<Verdict> {
     Ok(kept.verdict)
 }
 
-/// Runs the probe with an accelerator of QEMU's.
-fn probe(accelerator: &str) -> Result<Verdict> {
+/// Runs the probe with an accelerator and a CPU of QEMU's.
+fn probe((accelerator, cpu): (&str, &str)) -> Result<Verdict> {
     let scratch = ScratchFolder::new_in(&std::env::temp_dir())?;
     let firmware = scratch.path().join("probe.bin");
     fs::write(&firmware, firmware_image()).map_err(Failure::io("write", &firmware))?;
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--", QEMU, "-machine", "microvm", "-cpu", "max", "-m", "16M"]);
+    command.args(["--pdeathsig", "KILL", "--", QEMU, "-machine", "microvm", "-cpu", cpu, "-m", "16M"]);
     command.args(["-accel", accelerator, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     command.args(["-debugcon", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
     command.arg("-bios").arg(&firmware);
@@ -107,7 +110,7 @@ fn probe(accelerator: &str) -> Result<Verdict> {
             _ => Verdict::Unusable("it fails on this host".into()),
         },
         Err(RecvTimeoutError::Timeout) => Verdict::Unusable("it does not get a guest to start".into()),
-        _ => Verdict::Unusable("QEMU cannot use it on this host".into()),
+        _ => Verdict::Unusable("QEMU fails with it on this host".into()),
     };
     // It may have ended by itself.
     let _ = child.kill();
@@ -150,11 +153,11 @@ mod tests {
 
     #[test]
     fn the_firmware_runs_through_under_tcg() {
-        assert_eq!(probe("tcg").unwrap(), Verdict::Usable);
+        assert_eq!(probe(qemu::accelerator_and_cpu(Accelerator::Tcg)).unwrap(), Verdict::Usable);
     }
 
     #[test]
     fn an_accelerator_that_does_not_start_is_unusable() {
-        assert!(matches!(probe("nonsense").unwrap(), Verdict::Unusable(_)));
+        assert!(matches!(probe(("nonsense", "max")).unwrap(), Verdict::Unusable(_)));
     }
 }

@@ -110,11 +110,7 @@ pub fn arguments(boot: &Boot) -> Vec<String> {
         // The clock is off by default there, and the guest wants to know the date.
         MachineKind::Microvm => ("microvm,rtc=on", "device"),
     };
-    let (accelerator, cpu) = match choice.accelerator {
-        // An invariant TSC is what lets the guest tell time without leaving it.
-        Accelerator::Kvm => ("kvm", "max,migratable=off,+invtsc"),
-        Accelerator::Tcg => ("tcg,thread=multi", "max"),
-    };
+    let (accelerator, cpu) = accelerator_and_cpu(choice.accelerator);
     let mut words: Vec<String> = Vec::new();
     let mut add = |option: &str, value: &str| words.extend([option.to_string(), value.to_string()]);
     add("-machine", machine);
@@ -151,6 +147,15 @@ pub fn arguments(boot: &Boot) -> Vec<String> {
     add("-device", DEBUG_EXIT);
     words.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(String::from));
     words
+}
+
+/// The values of `-accel` and `-cpu`.
+pub fn accelerator_and_cpu(accelerator: Accelerator) -> (&'static str, &'static str) {
+    match accelerator {
+        // An invariant TSC is what lets the guest tell time without leaving it.
+        Accelerator::Kvm => ("kvm", "max,migratable=off,+invtsc"),
+        Accelerator::Tcg => ("tcg,thread=multi", "max"),
+    }
 }
 
 /// A path as QEMU's option lists want it: a comma is doubled.

@@ -13,8 +13,8 @@ use crate::{
     project::Project,
 };
 
-/// How many runs are kept.
-const KEPT_RUNS: usize = 40;
+/// How many runs are kept: those of one whole crema test, so that each failure in it can be looked into.
+const KEPT_RUNS: usize = 600;
 
 /// Files that one guest can make us keep.
 const FILES_LIMIT: usize = 64;

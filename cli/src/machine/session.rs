@@ -82,6 +82,18 @@ pub enum End {
     Unexplained(String),
 }
 
+impl End {
+    /// The program's exit status, as a shell would report it, if it was the program that ended the run.
+    pub fn status(&self) -> Option<u8> {
+        match self {
+            Self::Exit(status) => Some(*status),
+            // Signal numbers end at 64.
+            Self::Signal(number) => Some(128 + number),
+            _ => None,
+        }
+    }
+}
+
 /// What is known after a run.
 #[derive(Debug)]
 pub struct Report {
@@ -103,13 +115,40 @@ enum Event {
     Closed,
     Interrupt(u8),
     OutputClosed,
-    StdinEnded {
-        total_bytes: u64,
-    },
+    Order(Order),
+}
+
+/// The queue of one run: what [`run`] takes, and what [`Remote`] puts in.
+pub struct Events {
+    sender: Sender<Event>,
+    events: mpsc::Receiver<Event>,
+}
+
+/// Gives orders to a run from elsewhere, such as from the stream that takes its output.
+#[derive(Clone)]
+pub struct Remote(Sender<Event>);
+
+impl Events {
+    pub fn new() -> Self {
+        let (sender, events) = mpsc::channel();
+        Self { sender, events }
+    }
+
+    pub fn remote(&self) -> Remote {
+        Remote(self.sender.clone())
+    }
+}
+
+impl Remote {
+    /// Has a signal sent to the program.
+    pub fn send_signal(&self, number: u8) {
+        // A run that has ended needs no orders.
+        let _ = self.0.send(Event::Order(Order::Signal(number)));
+    }
 }
 
 /// Runs a machine until it ends. The calling thread must live on until then: QEMU ends with it.
-pub fn run(setup: Setup, streams: Streams) -> Result<Report> {
+pub fn run(setup: Setup, streams: Streams, Events { sender, events }: Events) -> Result<Report> {
     qemu::check_installed()?;
     // In the system's temporary folder and not in the cache: the path of a socket is limited to 108 bytes.
     let scratch = ScratchFolder::new_in(&std::env::temp_dir())?;
@@ -117,7 +156,6 @@ pub fn run(setup: Setup, streams: Streams) -> Result<Report> {
     fs::write(&config, application::encode(setup.config)?).map_err(Failure::io("write", &config))?;
     let channels = Channels::listen(scratch.path())?;
 
-    let (sender, events) = mpsc::channel();
     // From here on an interrupt is an event, and the machine is taken down in order.
     let interrupts = sender.clone();
     let _subscription = Subscription::new(move |signal| {
@@ -204,7 +242,7 @@ impl Conversation {
         // Not waited for: it may be reading from a terminal until the tool itself ends.
         thread::spawn(move || {
             if let Some(total_bytes) = copy_in(streams.stdin, stdin) {
-                let _ = sender.send(Event::StdinEnded { total_bytes });
+                let _ = sender.send(Event::Order(Order::StdinEof { total_bytes }));
             }
         });
         let mut movers = Vec::new();
@@ -261,7 +299,7 @@ impl Conversation {
                         self.deadline = Some(self.deadline.map_or(power_off, |old| old.min(power_off)));
                     }
                 }
-                Ok(Event::StdinEnded { total_bytes }) => order(Order::StdinEof { total_bytes }),
+                Ok(Event::Order(given)) => order(given),
                 Ok(Event::Interrupt(signal)) => {
                     /// signal(7). Asks a JVM for a thread dump, and not to end.
                     const SIGQUIT: u8 = 3;

@@ -129,12 +129,12 @@ fn send(apic_id: u32, command: u32) {
 
 /// Sends the interrupt `vector` to one CPU.
 pub fn send_ipi(to: &cpu::PerCpu, vector: u8) {
-    send(to.apic_id, LEVEL_ASSERT | u32::from(vector));
+    send(to.apic_id(), LEVEL_ASSERT | u32::from(vector));
 }
 
 /// Sends the non-maskable interrupt to one CPU.
 pub fn send_nmi(to: &cpu::PerCpu) {
-    send(to.apic_id, LEVEL_ASSERT | 4 << 8);
+    send(to.apic_id(), LEVEL_ASSERT | 4 << 8);
 }
 
 /// Resets a CPU, which then waits for [`send_startup`].

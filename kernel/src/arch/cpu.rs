@@ -31,8 +31,8 @@ pub struct PerCpu {
     pub current: Cell<*const Thread>,
     /// Index of this CPU, from 0.
     pub index: usize,
-    /// Its local APIC's id.
-    pub apic_id: u32,
+    /// Its local APIC's id. Set before the CPU is online.
+    apic_id: Cell<u32>,
     /// The running thread should give way at the next return to the application.
     pub need_resched: AtomicBool,
     /// This CPU sleeps or is about to: it looks for work and flushes its TLB before it does anything else.
@@ -58,14 +58,14 @@ static CPUS: [AtomicPtr<PerCpu>; MAX_CPUS] = [const { AtomicPtr::new(core::ptr::
 static ONLINE: AtomicU64 = AtomicU64::new(0);
 
 impl PerCpu {
-    const fn new(index: usize, apic_id: u32) -> Self {
+    const fn new(index: usize) -> Self {
         Self {
             this: core::ptr::null(),
             kernel_stack_top: Cell::new(0),
             user_rsp: Cell::new(0),
             current: Cell::new(core::ptr::null()),
             index,
-            apic_id,
+            apic_id: Cell::new(0),
             need_resched: AtomicBool::new(false),
             idle: AtomicBool::new(false),
             tlb_generation: AtomicU64::new(0),
@@ -77,11 +77,18 @@ impl PerCpu {
     }
 }
 
+impl PerCpu {
+    /// Its local APIC's id.
+    pub fn apic_id(&self) -> u32 {
+        self.apic_id.get()
+    }
+}
+
 /// The boot CPU's, which is needed before there is a heap.
 struct BootCpu(core::cell::UnsafeCell<PerCpu>);
 // SAFETY: written only by `init_boot_cpu`, before any other CPU runs.
 unsafe impl Sync for BootCpu {}
-static BOOT_CPU: BootCpu = BootCpu(core::cell::UnsafeCell::new(PerCpu::new(0, 0)));
+static BOOT_CPU: BootCpu = BootCpu(core::cell::UnsafeCell::new(PerCpu::new(0)));
 
 /// Gives the boot CPU its per-CPU state. The first thing that the kernel does.
 ///
@@ -92,25 +99,31 @@ pub unsafe fn init_boot_cpu() {
     // SAFETY: nobody else runs yet.
     unsafe {
         (*cpu).this = cpu;
-        (*cpu).apic_id = initial_apic_id();
         install(cpu);
     }
 }
 
-/// Gives the CPU that runs this its per-CPU state.
+/// Makes the state of a CPU that is about to be started: without it that CPU cannot even allocate.
+pub fn prepare(index: usize) {
+    let cpu = Box::leak(Box::new(PerCpu::new(index)));
+    cpu.this = cpu;
+    CPUS[index].store(cpu, Ordering::Release);
+}
+
+/// Gives the CPU that runs this the state that [`prepare`] made.
 ///
 /// # Safety
 /// Called once on each further CPU, before anything that uses [`this`].
 pub unsafe fn init_other_cpu(index: usize) {
-    let cpu = Box::leak(Box::new(PerCpu::new(index, initial_apic_id())));
-    cpu.this = cpu;
-    // SAFETY: leaked, so valid for ever; the caller promises the rest.
-    unsafe { install(cpu) }
+    // SAFETY: prepared and leaked, so valid for ever; the caller promises the rest.
+    unsafe { install(CPUS[index].load(Ordering::Acquire)) }
 }
 
 /// # Safety
 /// `cpu` is valid for ever and belongs to the CPU that runs this.
 unsafe fn install(cpu: *mut PerCpu) {
+    // SAFETY: the CPU's own, and it is not online yet.
+    unsafe { (*cpu).apic_id.set(initial_apic_id()) };
     // SAFETY: IA32_GS_BASE; the kernel owns GS.
     unsafe { Msr::new(0xC000_0101).write(cpu as u64) };
     // SAFETY: valid per this function's contract.
@@ -255,5 +268,5 @@ pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
 
 /// The APIC ids of all online CPUs, by index.
 pub fn apic_ids() -> Vec<u32> {
-    all().map(|cpu| cpu.apic_id).collect()
+    all().map(PerCpu::apic_id).collect()
 }

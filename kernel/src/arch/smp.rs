@@ -30,11 +30,12 @@ struct IdleStack([u8; IDLE_STACK_SIZE]);
 /// until they run. A CPU that does not come is reported and left out.
 pub fn start(apic_ids: &[u32]) {
     let others: Vec<u32> =
-        apic_ids.iter().copied().filter(|id| *id != cpu::this().apic_id).take(cpu::MAX_CPUS - 1).collect();
+        apic_ids.iter().copied().filter(|id| *id != cpu::this().apic_id()).take(cpu::MAX_CPUS - 1).collect();
     if others.is_empty() {
         return;
     }
-    for top in AP_STACK_TOPS.iter().skip(1).take(others.len()) {
+    for (index, top) in AP_STACK_TOPS.iter().enumerate().skip(1).take(others.len()) {
+        cpu::prepare(index);
         // SAFETY: a stack has no invalid contents.
         let stack = Box::leak(unsafe { Box::<IdleStack>::new_zeroed().assume_init() });
         top.store(&raw const *stack as usize + IDLE_STACK_SIZE, Ordering::Relaxed);

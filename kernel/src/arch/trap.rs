@@ -143,6 +143,14 @@ fn page_fault(frame: &mut TrapFrame, address: u64) {
         }
         return;
     }
+    const INTERRUPTS_ENABLED: u64 = 1 << 9;
+    if let Some(fixup) = fixup
+        && frame.rflags & INTERRUPTS_ENABLED == 0
+    {
+        // Under a spin lock (a futex's word): nothing may wait. The caller touches the page and comes again.
+        frame.rip = fixup;
+        return;
+    }
     // A fault may wait for a page to be read: from here on we are an ordinary piece of kernel code on the
     // thread's own stack. The kernel touches the application's memory only where it may wait.
     enable_interrupts();

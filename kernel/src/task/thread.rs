@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use core::{
     cell::UnsafeCell,
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
 };
 
 use ksync::{SpinLock, TimerTarget, platform::Parker};
@@ -54,8 +54,8 @@ pub struct Thread {
     pub clear_child_tid: AtomicU64,
     /// Head of the robust futex list (`set_robust_list(2)`).
     pub robust_list: AtomicU64,
-    /// Nice value, -20 to 19.
-    pub nice: AtomicU32,
+    /// Its place in the queue of a futex.
+    pub futex_node: ::futex::Node<Thread>,
     /// The system call that is running, for dumps; `usize::MAX` outside of one.
     pub syscall: AtomicUsize,
     /// Registers of the application where it entered the kernel; valid while it is in the kernel.
@@ -87,7 +87,7 @@ impl Thread {
             name: SpinLock::new([0; 16]),
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
-            nice: AtomicU32::new(0),
+            futex_node: ::futex::Node::new(),
             syscall: AtomicUsize::new(usize::MAX),
             frame: UnsafeCell::new(core::ptr::null_mut()),
             restart: SpinLock::new(None),
@@ -107,6 +107,13 @@ impl Thread {
     pub fn set_frame(&self, frame: &mut TrapFrame) {
         // SAFETY: only the thread itself touches the field.
         unsafe { *self.frame.get() = frame };
+    }
+
+    /// The application's registers, while the thread is in a system call that it made. Only by the thread itself.
+    pub fn frame(&self) -> &TrapFrame {
+        debug_assert!(core::ptr::eq(self, current()), "a thread's frame is its own");
+        // SAFETY: set on entry to the system call that is running, on this thread's stack; nobody changes it meanwhile.
+        unsafe { &**self.frame.get() }
     }
 
     /// Makes the thread look at its signals and at the process's state, and ends an interruptible wait.

@@ -303,7 +303,7 @@ fn qemu_takes_the_command_line_of_both_machines() {
             stderr: Box::new(io::sink()),
             kernel_log: Some(Box::new(log.clone())),
         };
-        let report = run(setup, streams).unwrap();
+        let report = run(setup, streams, Events::new()).unwrap();
         assert_eq!(report.end, End::Unexplained(String::new()), "{kind:?}");
         assert!(log.text().ends_with("tiny\n"), "{kind:?}: {:?}", log.text());
     }
@@ -328,7 +328,7 @@ fn what_qemu_says_when_it_does_not_start_is_told() {
         kernel_log: None,
     };
     // Before it connects or after: that is QEMU's business.
-    let sentence = match run(setup, streams).map(|report| report.end) {
+    let sentence = match run(setup, streams, Events::new()).map(|report| report.end) {
         Ok(End::Unexplained(complaint)) => complaint,
         Ok(end) => panic!("{end:?}"),
         Err(failure) => failure.to_string(),

@@ -369,7 +369,7 @@ pub const PRIO_USER: u32 = 2;
 pub const TASK_COMM_LENGTH: usize = 16;
 
 #[allow(missing_docs, reason = "prctl(2) and the uapi header say what each does")]
-mod prctl {
+pub mod prctl {
     pub const PR_SET_PDEATHSIG: u32 = 1;
     pub const PR_GET_PDEATHSIG: u32 = 2;
     pub const PR_GET_DUMPABLE: u32 = 3;
@@ -413,7 +413,6 @@ mod prctl {
     /// What ld.so asks first, to learn of shadow stacks; `EINVAL` where there are none.
     pub const ARCH_CET_STATUS: u32 = 0x3001;
 }
-pub use prctl::*;
 
 abi_flags! {
     /// Flags of [`getrandom(2)`](https://man7.org/linux/man-pages/man2/getrandom.2.html). `RANDOM` with `INSECURE` is `EINVAL`.
@@ -462,7 +461,7 @@ mod tests {
         assert_eq!(size_of::<Rusage>(), size_of::<libc::rusage>());
         assert_eq!(size_of::<Utsname>(), size_of::<libc::utsname>());
         assert_eq!(size_of::<CloneArgs>(), size_of::<libc::clone_args>());
-        assert_eq!(PR_SET_VMA, libc::PR_SET_VMA as u32);
+        assert_eq!(prctl::PR_SET_VMA, libc::PR_SET_VMA as u32);
     }
 
     #[test]

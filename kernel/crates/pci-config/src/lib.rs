@@ -23,7 +23,7 @@ mod tests;
 use core::fmt;
 
 pub use bar::{Bar, BarWidth, MemoryWindow, assign_bars, read_bars};
-pub use capability::{Capability, VirtioCapabilities, BarRegion, capabilities, virtio_capabilities};
+pub use capability::{BarRegion, Capability, VirtioCapabilities, capabilities, virtio_capabilities};
 pub use enumerate::{Device, enumerate};
 pub use msix::{Message, MsixCapability, MsixEnable, MsixEntry, msix_capability, set_msix_enable};
 

@@ -1,7 +1,7 @@
 //! Message-signalled interrupts (6.8.2): what a device writes, and where, to interrupt a CPU.
 
 use crate::{
-    Bar, ConfigSpace, Function, BarRegion,
+    Bar, BarRegion, ConfigSpace, Function,
     capability::{ID_MSIX, capabilities, region},
 };
 

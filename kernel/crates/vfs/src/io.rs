@@ -3,6 +3,7 @@
 //! The application's memory may be unmapped or read-only, so both can fail half-way; a file learns
 //! how much was transferred and reports a short count, as Linux does.
 
+use frames::PageRef;
 use linux_abi::Errno;
 
 /// The destination of a read: a cursor over the buffers of `read(2)`, `readv(2)`, or of the kernel.
@@ -14,20 +15,44 @@ pub trait ReadDst {
     /// `EFAULT` only if not one byte could be copied.
     fn put(&mut self, bytes: &[u8]) -> Result<usize, Errno>;
 
+    /// Like [`put`](Self::put), with `len` bytes at `offset` of a page frame, which the application
+    /// may be writing meanwhile. A destination that copies by raw pointer does better than this.
+    fn put_page(&mut self, page: &PageRef, offset: usize, len: usize) -> Result<usize, Errno> {
+        let mut bounce = [0; BOUNCE_BYTES];
+        transfer(len, |done, part| {
+            page.read(offset + done, &mut bounce[..part]);
+            self.put(&bounce[..part])
+        })
+    }
+
     /// Like [`put`](Self::put), with `len` zero bytes.
     fn put_zeros(&mut self, len: usize) -> Result<usize, Errno> {
-        const ZEROS: [u8; 512] = [0; 512];
-        let mut done = 0;
-        while done < len && self.remaining() > 0 {
-            match self.put(&ZEROS[..ZEROS.len().min(len - done)]) {
-                Ok(0) => break,
-                Ok(n) => done += n,
-                Err(error) if done == 0 => return Err(error),
-                Err(_) => break,
-            }
-        }
-        Ok(done)
+        const ZEROS: [u8; BOUNCE_BYTES] = [0; BOUNCE_BYTES];
+        transfer(len, |_, part| self.put(&ZEROS[..part]))
     }
+}
+
+/// Size of the buffers, on the stack, through which transfers go that have no better way.
+const BOUNCE_BYTES: usize = 512;
+
+/// Transfers `len` bytes in parts: `step` gets how much is done and how much to do, and returns how
+/// much of that it did. The first error counts only if nothing was done.
+fn transfer(len: usize, mut step: impl FnMut(usize, usize) -> Result<usize, Errno>) -> Result<usize, Errno> {
+    let mut done = 0;
+    while done < len {
+        let part = BOUNCE_BYTES.min(len - done);
+        match step(done, part) {
+            Ok(n) => {
+                done += n;
+                if n < part {
+                    break;
+                }
+            }
+            Err(error) if done == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(done)
 }
 
 /// The source of a write.
@@ -38,6 +63,17 @@ pub trait WriteSrc {
     /// Copies up to `buffer.len()` bytes into `buffer` and returns how many. Fails with `EFAULT` only
     /// if not one byte could be copied.
     fn take(&mut self, buffer: &mut [u8]) -> Result<usize, Errno>;
+
+    /// Like [`take`](Self::take), into `len` bytes at `offset` of a page frame, which the application
+    /// may be reading meanwhile. A source that copies by raw pointer does better than this.
+    fn take_page(&mut self, page: &PageRef, offset: usize, len: usize) -> Result<usize, Errno> {
+        let mut bounce = [0; BOUNCE_BYTES];
+        transfer(len, |done, part| {
+            let taken = self.take(&mut bounce[..part])?;
+            page.write(offset + done, &bounce[..taken]);
+            Ok(taken)
+        })
+    }
 
     /// Gives back the last `len` bytes taken, which could not be used after all.
     fn untake(&mut self, len: usize);

@@ -7,10 +7,7 @@
 use alloc::{boxed::Box, vec::Vec};
 use core::sync::atomic::{Ordering, fence};
 
-use crate::{
-    DmaBuffer, DmaPlatform,
-    dma::PAGE_SIZE,
-};
+use crate::{DmaBuffer, DmaPlatform, dma::PAGE_SIZE};
 
 /// Who writes a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,5 +296,121 @@ impl<T> Drop for SplitQueue<T> {
         for request in self.in_flight.iter_mut().filter_map(Option::take) {
             core::mem::forget(request.cookie);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{DeviceQueue, PLATFORM, submit};
+
+    fn queue(size: u16) -> (SplitQueue<u32>, DeviceQueue) {
+        let queue = SplitQueue::new(&PLATFORM, size, 1024).unwrap();
+        let device = DeviceQueue::new(queue.layout());
+        (queue, device)
+    }
+
+    fn to_device(len: u32) -> Segment {
+        Segment { phys: 0x1000, len, direction: Direction::ToDevice }
+    }
+
+    fn from_device(len: u32) -> Segment {
+        Segment { phys: 0x2000, len, direction: Direction::FromDevice }
+    }
+
+    #[test]
+    fn sizes_are_powers_of_two_within_what_the_device_has() {
+        let size = |wanted, max| SplitQueue::<()>::new(&PLATFORM, wanted, max).map(|queue| queue.size());
+        assert_eq!(size(64, 1024), Some(64));
+        assert_eq!(size(256, 100), Some(64));
+        assert_eq!(size(256, 1), Some(1));
+        assert_eq!(size(256, 0), None);
+    }
+
+    #[test]
+    fn chains_reach_the_device_and_come_back_in_any_order() {
+        let (mut queue, mut device) = queue(8);
+        for round in 0..70_000u32 {
+            submit(&mut queue, &[to_device(1), from_device(2), from_device(3)], round).unwrap();
+            submit(&mut queue, &[to_device(4)], round + 1).unwrap();
+            let first = device.next().unwrap();
+            let second = device.next().unwrap();
+            assert_eq!(first.readable, [(0x1000, 1)]);
+            assert_eq!(first.writable, [(0x2000, 2), (0x2000, 3)]);
+            assert_eq!(second.readable, [(0x1000, 4)]);
+            device.finish(second.head.into(), 0);
+            device.finish(first.head.into(), 4);
+            let completion = queue.complete().unwrap().unwrap();
+            assert_eq!((completion.cookie, completion.written), (round + 1, 0));
+            let completion = queue.complete().unwrap().unwrap();
+            assert_eq!((completion.cookie, completion.written), (round, 4));
+            assert!(queue.complete().unwrap().is_none());
+            assert_eq!((queue.free(), queue.requests()), (8, 0));
+        }
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit_or_is_malformed() {
+        let (mut queue, _device) = queue(4);
+        let invalid = Err(SubmitError::Invalid);
+        assert_eq!(submit(&mut queue, &[], 0), invalid);
+        assert_eq!(submit(&mut queue, &[to_device(0)], 0), invalid);
+        assert_eq!(submit(&mut queue, &[from_device(1), to_device(1)], 0), invalid);
+        assert_eq!(submit(&mut queue, &[to_device(1); 5], 0), invalid);
+        assert_eq!(submit(&mut queue, &[to_device(u32::MAX), from_device(1)], 0), invalid);
+        assert_eq!(submit(&mut queue, &[to_device(1); 3], 0), Ok(()));
+        assert_eq!(submit(&mut queue, &[to_device(1); 2], 0), Err(SubmitError::Full));
+        assert_eq!(submit(&mut queue, &[to_device(1)], 0), Ok(()));
+        assert_eq!(queue.free(), 0);
+    }
+
+    #[test]
+    fn a_length_beyond_the_offer_is_clamped() {
+        let (mut queue, mut device) = queue(4);
+        submit(&mut queue, &[to_device(8), from_device(16)], 1).unwrap();
+        let chain = device.next().unwrap();
+        device.finish(chain.head.into(), u32::MAX);
+        assert_eq!(queue.complete().unwrap().unwrap().written, 16);
+    }
+
+    /// Ids out of range, of free descriptors, of descriptors within a chain, and twice; and used
+    /// indices that run ahead.
+    #[test]
+    fn a_device_that_breaks_the_rules_is_found_out() {
+        for id in [1, 2, 3, 4, 0x1_0000, u32::MAX] {
+            let (mut queue, mut device) = queue(4);
+            submit(&mut queue, &[to_device(8), from_device(16)], 1).unwrap();
+            device.finish(id, 0);
+            assert_eq!(queue.complete().map(drop), Err(Broken), "{id}");
+            assert_eq!(submit(&mut queue, &[to_device(1)], 2), Err(SubmitError::Broken));
+            // SAFETY: the fake device uses no memory.
+            assert_eq!(unsafe { queue.abandon() }, [1]);
+        }
+        let (mut queue, mut device) = queue(4);
+        submit(&mut queue, &[to_device(8)], 1).unwrap();
+        submit(&mut queue, &[to_device(8)], 2).unwrap();
+        device.finish(0, 0);
+        device.finish(0, 0);
+        assert!(queue.complete().unwrap().is_some());
+        assert_eq!(queue.complete().map(drop), Err(Broken));
+
+        let (mut queue, mut device) = self::queue(4);
+        submit(&mut queue, &[to_device(8)], 1).unwrap();
+        device.set_used_index(3);
+        assert_eq!(queue.complete().map(drop), Err(Broken));
+    }
+
+    #[test]
+    fn interrupts_are_asked_for_and_not() {
+        let (mut queue, mut device) = queue(4);
+        assert!(device.wants_interrupt());
+        queue.disable_interrupts();
+        assert!(!device.wants_interrupt());
+        submit(&mut queue, &[to_device(8)], 1).unwrap();
+        assert!(!queue.enable_interrupts());
+        assert!(device.wants_interrupt());
+        let chain = device.next().unwrap();
+        device.finish(chain.head.into(), 0);
+        assert!(queue.enable_interrupts());
     }
 }

@@ -205,6 +205,5 @@ pub fn begin(transport: &dyn Transport, wanted: u64) -> Result<u64, InitError> {
 
 /// Sets the device going.
 pub fn finish(transport: &dyn Transport) {
-    transport
-        .set_status(Status::ACKNOWLEDGE | Status::DRIVER | Status::FEATURES_OK | Status::DRIVER_OK);
+    transport.set_status(Status::ACKNOWLEDGE | Status::DRIVER | Status::FEATURES_OK | Status::DRIVER_OK);
 }

@@ -1,0 +1,153 @@
+//! Running one test in a guest, with its output captured.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use run_config::RunConfig;
+
+use super::Context;
+use crate::{
+    failure::Result,
+    machine::{
+        choice::{Choice, Payload},
+        run_folder::RunFolder,
+        session::{self, End, Events, OnInterrupt, Remote, Report, Setup, Streams},
+        stream::Input,
+    },
+    options::{MachineOptions, MemoryMib},
+};
+
+/// As much output as a test may have. A guest gone wild must not fill the host's memory.
+const OUTPUT_LIMIT_BYTES: usize = 64 << 20;
+
+/// One run in a guest.
+pub struct GuestRun<'a> {
+    pub image: &'a Path,
+    pub kernel: &'a Path,
+    pub config: RunConfig,
+    pub payload: Payload,
+    pub memory: MemoryMib,
+    pub cpus: u32,
+    pub stdin: Vec<u8>,
+    pub signal: Option<SignalAfter>,
+    pub limit: Duration,
+}
+
+/// A signal that is sent when a line has appeared on standard output.
+#[derive(Clone, Debug)]
+pub struct SignalAfter {
+    pub line: String,
+    pub number: u8,
+}
+
+/// What came of it.
+pub struct GuestOutput {
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    pub report: Report,
+}
+
+impl GuestOutput {
+    /// Why there is no exit status, and the end of the kernel's log; `None` if there is one.
+    pub fn complaint(&self) -> Option<String> {
+        const SHOWN_LINES: usize = 15;
+        let Report { end, folder, .. } = &self.report;
+        let what = match end {
+            End::Exit(_) | End::Signal(_) => return None,
+            End::Panic(text) => format!("the kernel panicked: {text}"),
+            End::OutOfTime => "it took too long".into(),
+            End::OutputClosed => "it printed without end".into(),
+            End::Interrupted(_) => "it was interrupted".into(),
+            End::Unexplained(complaint) => format!("the machine ended without a word {complaint}"),
+        };
+        Some(format!("{what}; {}\n{}", folder.kernel_log().display(), folder.last_log_lines(SHOWN_LINES)))
+    }
+}
+
+pub fn run(run: GuestRun, context: &Context) -> Result<GuestOutput> {
+    let machine = MachineOptions {
+        memory: Some(run.memory),
+        cpus: Some(run.cpus),
+        machine: context.options.machine,
+        accel: context.options.accel,
+        ..MachineOptions::default()
+    };
+    let choice = Choice::make(&machine, run.payload, &context.project)?;
+    let setup = Setup {
+        choice: &choice,
+        kernel: run.kernel,
+        image: run.image,
+        config: &run.config,
+        folder: RunFolder::new(&context.project)?,
+        on_interrupt: OnInterrupt::End,
+        limit: Some(run.limit),
+    };
+    let events = Events::new();
+    let (stdout, stderr) = (Captured::default(), Captured::default());
+    let watched = Watched { to: stdout.clone(), signal: run.signal, remote: events.remote() };
+    let streams = Streams {
+        stdin: Input::Bytes(run.stdin),
+        stdout: Box::new(watched),
+        stderr: Box::new(stderr.clone()),
+        kernel_log: None,
+    };
+    let report = session::run(setup, streams, events)?;
+    Ok(GuestOutput { stdout: stdout.take(), stderr: stderr.take(), report })
+}
+
+/// Output kept in memory, up to the limit.
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn has_line(&self, line: &str) -> bool {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        bytes
+            .split_inclusive(|byte| *byte == b'\n')
+            .any(|found| found.strip_suffix(b"\n") == Some(line.as_bytes()))
+    }
+}
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() + bytes.len() > OUTPUT_LIMIT_BYTES {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        all.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Output that is watched for the line after which a signal is sent.
+struct Watched {
+    to: Captured,
+    signal: Option<SignalAfter>,
+    remote: Remote,
+}
+
+impl Write for Watched {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.to.write(bytes)?;
+        if let Some(signal) = self.signal.take_if(|signal| self.to.has_line(&signal.line)) {
+            self.remote.send_signal(signal.number);
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! Eviction: clean pages that nobody uses, by second chance, when frames run short.
+
+use alloc::{
+    sync::{Arc, Weak},
+    vec::Vec,
+};
+
+use ksync::Mutex;
+
+use crate::{
+    PageCache,
+    cache::{Fill, State},
+};
+
+/// Most pages that one file gives at a time.
+const MAX_BITE_PAGES: usize = 256;
+/// Most pages looked at for that.
+const MAX_PASSED_PAGES: usize = 4096;
+
+/// All caches, and the one where the next eviction begins.
+struct Registry {
+    caches: Vec<Weak<PageCache>>,
+    next: usize,
+}
+
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry { caches: Vec::new(), next: 0 });
+
+pub(crate) fn register(cache: &Arc<PageCache>) {
+    let mut registry = REGISTRY.lock();
+    // Dead entries go whenever the list would have to grow.
+    if registry.caches.len() == registry.caches.capacity() {
+        registry.caches.retain(|cache| cache.strong_count() > 0);
+    }
+    registry.caches.push(Arc::downgrade(cache));
+}
+
+/// Evicts about `wanted` pages and returns how many it did: a callback for
+/// `frames::register_reclaimer`. Never waits: the thread that is short of memory may hold any lock.
+pub fn evict(wanted: usize) -> usize {
+    let Some(mut registry) = REGISTRY.try_lock() else { return 0 };
+    let count = registry.caches.len();
+    let mut evicted = 0;
+    // Twice round: the first time takes away the second chances.
+    for _ in 0..2 * count {
+        if evicted >= wanted {
+            break;
+        }
+        let index = registry.next % count;
+        registry.next = index + 1;
+        if let Some(cache) = registry.caches[index].upgrade() {
+            evicted += cache.evict(wanted - evicted);
+        }
+    }
+    evicted
+}
+
+impl PageCache {
+    /// Evicts up to `wanted` pages of this file.
+    fn evict(&self, wanted: usize) -> usize {
+        let Some(mut state) = self.state.try_lock() else { return 0 };
+        let mut gone = Vec::new();
+        // A fixed bite at a time, so that little has to be allocated where memory is short.
+        let bite = wanted.min(MAX_BITE_PAGES);
+        if gone.try_reserve(bite).is_err() {
+            return 0;
+        }
+        let State { pages, dirty, hand, .. } = &mut *state;
+        let mut indices = [0; MAX_BITE_PAGES];
+        let mut chosen = 0;
+        let mut next_hand = 0;
+        for (passed, (index, cached)) in pages.range_mut(*hand..).enumerate() {
+            if chosen == bite || passed == MAX_PASSED_PAGES {
+                next_hand = *index;
+                break;
+            }
+            // A page in writeback has a second reference.
+            let is_unused =
+                cached.fill == Fill::Done && cached.page.ref_count() == 1 && !dirty.contains(index);
+            if is_unused && !core::mem::take(&mut cached.recently_used) {
+                indices[chosen] = *index;
+                chosen += 1;
+            }
+        }
+        *hand = next_hand;
+        gone.extend(indices[..chosen].iter().filter_map(|index| pages.remove(index)));
+        drop(state);
+        gone.len()
+    }
+}

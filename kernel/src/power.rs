@@ -1,0 +1,47 @@
+//! The orderly end: what was written is made durable, the host tool is told how it ended, the machine is switched off.
+
+use linux_abi::signal::Signal;
+use x86_64::instructions::port::Port;
+
+use crate::{arch, device, fs};
+
+/// How the program ended.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    /// With an exit status.
+    Exited(u8),
+    /// By a signal.
+    Killed(Signal),
+}
+
+/// QEMU's isa-debug-exit device; the host tool always adds it.
+const DEBUG_EXIT_PORT: u16 = 0xf4;
+/// What is written there when the kernel cannot end in order.
+const DEBUG_EXIT_PANIC: u32 = 0x3f;
+
+/// Ends the machine after the program.
+pub fn end(end: End) -> ! {
+    log::info!("the program has ended: {end:?}");
+    fs::at_exit();
+    match end {
+        End::Exited(status) => device::control::send(format_args!("exit {status}")),
+        End::Killed(signal) => {
+            device::control::send_crash_report();
+            device::control::send(format_args!("signal {}", signal.number()));
+        }
+    }
+    device::flush_output();
+    device::power_off()
+}
+
+/// Tells the host tool of a panic, with nothing but polling.
+pub fn report_panic(message: core::fmt::Arguments<'_>) {
+    device::control::send_in_panic(format_args!("panic {message}"));
+}
+
+/// Ends the machine at once, whatever state it is in.
+pub fn emergency_exit() -> ! {
+    // SAFETY: the port belongs to the exit device, or to nobody.
+    unsafe { Port::<u32>::new(DEBUG_EXIT_PORT).write(DEBUG_EXIT_PANIC) };
+    arch::halt_forever()
+}

@@ -1,0 +1,139 @@
+//! The table of system calls: number, handler, arguments. It makes the dispatcher and what the trace shows.
+
+use core::fmt::{self, Write};
+
+use super::{Argument, Result, UserString, futex, info, name, process, schedule, signals, thread, time};
+use crate::user::UserPtr;
+
+macro_rules! syscalls {
+    ($($number:literal => $module:ident :: $handler:ident ( $($argument:ident : $kind:ty),* );)*) => {
+        /// Calls the handler of `number`; `None` if there is none.
+        pub fn dispatch(number: u64, registers: [u64; 6]) -> Option<Result> {
+            let mut registers = registers.into_iter();
+            let mut next = || registers.next().unwrap_or(0);
+            Some(match number {
+                $($number => $module::$handler($(<$kind as Argument>::from_register({ let $argument = next(); $argument })),*),)*
+                _ => return None,
+            })
+        }
+
+        /// Writes the call as `strace(1)` would.
+        pub fn show(number: u64, registers: &[u64; 6], out: &mut dyn Write) -> fmt::Result {
+            match name(number) {
+                Some(name) => write!(out, "{name}(")?,
+                None => write!(out, "syscall_{number:#x}(")?,
+            }
+            let mut registers = registers.iter();
+            let mut first = true;
+            let mut separate = |out: &mut dyn Write| {
+                let result = if first { Ok(()) } else { out.write_str(", ") };
+                first = false;
+                result
+            };
+            match number {
+                $($number => {
+                    $(
+                        separate(out)?;
+                        let $argument = <$kind as Argument>::from_register(*registers.next().unwrap_or(&0));
+                        $argument.show(out)?;
+                    )*
+                })*
+                _ => for register in registers {
+                    separate(out)?;
+                    write!(out, "{register:#x}")?;
+                },
+            }
+            let _ = &mut separate;
+            out.write_str(")")
+        }
+    };
+}
+
+syscalls! {
+    13 => signals::sys_rt_sigaction(signal: u32, new: UserPtr<linux_abi::signal::SigAction>, old: UserPtr<linux_abi::signal::SigAction>, set_size: usize);
+    14 => signals::sys_rt_sigprocmask(how: u32, set: UserPtr<u64>, old: UserPtr<u64>, set_size: usize);
+    24 => schedule::sys_sched_yield();
+    34 => signals::sys_pause();
+    35 => time::sys_nanosleep(duration: UserPtr<linux_abi::time::Timespec>, remaining: UserPtr<linux_abi::time::Timespec>);
+    39 => process::sys_getpid();
+    56 => thread::sys_clone(flags: u64, stack: u64, parent_tid: UserPtr<u32>, child_tid: UserPtr<u32>, tls: u64);
+    57 => thread::sys_fork();
+    58 => thread::sys_vfork();
+    59 => thread::sys_execve(path: UserString, arguments: UserPtr<u64>, environment: UserPtr<u64>);
+    60 => thread::sys_exit(status: i32);
+    61 => process::sys_wait4(pid: i32, status: UserPtr<i32>, options: u32, usage: UserPtr<u8>);
+    62 => signals::sys_kill(pid: i32, signal: u32);
+    63 => info::sys_uname(into: UserPtr<linux_abi::process::Utsname>);
+    96 => time::sys_gettimeofday(now: UserPtr<linux_abi::time::Timeval>, zone: UserPtr<[i32; 2]>);
+    97 => process::sys_getrlimit(resource: u32, limit: UserPtr<linux_abi::process::Rlimit>);
+    98 => process::sys_getrusage(who: i32, usage: UserPtr<linux_abi::process::Rusage>);
+    99 => info::sys_sysinfo(into: UserPtr<linux_abi::process::Sysinfo>);
+    100 => time::sys_times(into: UserPtr<linux_abi::time::Tms>);
+    102 => process::sys_getuid();
+    104 => process::sys_getgid();
+    105 => process::sys_setuid(id: u32);
+    106 => process::sys_setgid(id: u32);
+    107 => process::sys_geteuid();
+    108 => process::sys_getegid();
+    109 => process::sys_setpgid(pid: i32, group: i32);
+    110 => process::sys_getppid();
+    111 => process::sys_getpgrp();
+    112 => process::sys_setsid();
+    115 => process::sys_getgroups(count: i32, groups: UserPtr<u32>);
+    118 => process::sys_getresuid(real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr<u32>);
+    120 => process::sys_getresgid(real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr<u32>);
+    121 => process::sys_getpgid(pid: i32);
+    124 => process::sys_getsid(pid: i32);
+    127 => signals::sys_rt_sigpending(set: UserPtr<u64>, set_size: usize);
+    128 => signals::sys_rt_sigtimedwait(set: UserPtr<u64>, info: UserPtr<linux_abi::signal::SigInfo>, timeout: UserPtr<linux_abi::time::Timespec>, set_size: usize);
+    129 => signals::sys_rt_sigqueueinfo(pid: i32, signal: u32, info: UserPtr<linux_abi::signal::SigInfo>);
+    130 => signals::sys_rt_sigsuspend(set: UserPtr<u64>, set_size: usize);
+    131 => signals::sys_sigaltstack(new: UserPtr<linux_abi::signal::StackT>, old: UserPtr<linux_abi::signal::StackT>);
+    135 => process::sys_personality(persona: u32);
+    140 => schedule::sys_getpriority(which: i32, who: i32);
+    141 => schedule::sys_setpriority(which: i32, who: i32, nice: i32);
+    142 => schedule::sys_sched_setparam(tid: i32, parameter: UserPtr<i32>);
+    143 => schedule::sys_sched_getparam(tid: i32, parameter: UserPtr<i32>);
+    144 => schedule::sys_sched_setscheduler(tid: i32, policy: i32, parameter: UserPtr<i32>);
+    145 => schedule::sys_sched_getscheduler(tid: i32);
+    146 => schedule::sys_sched_get_priority_max(policy: i32);
+    147 => schedule::sys_sched_get_priority_min(policy: i32);
+    148 => schedule::sys_sched_rr_get_interval(tid: i32, interval: UserPtr<linux_abi::time::Timespec>);
+    157 => thread::sys_prctl(option: u32, a: u64, b: u64, c: u64, d: u64);
+    158 => thread::sys_arch_prctl(code: u32, address: u64);
+    160 => process::sys_setrlimit(resource: u32, limit: UserPtr<linux_abi::process::Rlimit>);
+    169 => process::sys_reboot(magic1: u32, magic2: u32, command: u32, argument: u64);
+    170 => info::sys_sethostname(name: UserPtr<u8>, len: usize);
+    186 => thread::sys_gettid();
+    200 => signals::sys_tkill(tid: i32, signal: u32);
+    201 => time::sys_time(into: UserPtr<i64>);
+    202 => futex::sys_futex(address: UserPtr<u32>, operation: u32, value: u32, timeout_or_value2: u64, address2: UserPtr<u32>, value3: u32);
+    203 => schedule::sys_sched_setaffinity(tid: i32, len: usize, mask: UserPtr<u8>);
+    204 => schedule::sys_sched_getaffinity(tid: i32, len: usize, mask: UserPtr<u8>);
+    218 => thread::sys_set_tid_address(address: u64);
+    219 => time::sys_restart_syscall();
+    227 => time::sys_clock_settime(clock: i32, value: UserPtr<linux_abi::time::Timespec>);
+    228 => time::sys_clock_gettime(clock: i32, into: UserPtr<linux_abi::time::Timespec>);
+    229 => time::sys_clock_getres(clock: i32, into: UserPtr<linux_abi::time::Timespec>);
+    230 => time::sys_clock_nanosleep(clock: i32, flags: u32, duration: UserPtr<linux_abi::time::Timespec>, remaining: UserPtr<linux_abi::time::Timespec>);
+    231 => thread::sys_exit_group(status: i32);
+    234 => signals::sys_tgkill(pid: i32, tid: i32, signal: u32);
+    247 => process::sys_waitid(kind: u32, id: i32, info: UserPtr<u8>, options: u32, usage: UserPtr<u8>);
+    273 => futex::sys_set_robust_list(head: u64, len: usize);
+    274 => futex::sys_get_robust_list(tid: i32, head: UserPtr<u64>, len: UserPtr<usize>);
+    297 => signals::sys_rt_tgsigqueueinfo(pid: i32, tid: i32, signal: u32, info: UserPtr<linux_abi::signal::SigInfo>);
+    302 => process::sys_prlimit64(pid: i32, resource: u32, new: UserPtr<linux_abi::process::Rlimit>, old: UserPtr<linux_abi::process::Rlimit>);
+    309 => schedule::sys_getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>, cache: u64);
+    322 => thread::sys_execveat(directory: i32, path: UserString, arguments: UserPtr<u64>, environment: UserPtr<u64>, flags: u32);
+    324 => schedule::sys_membarrier(command: u32, flags: u32, cpu: i32);
+    435 => thread::sys_clone3(arguments: UserPtr<u8>, size: usize);
+}
+
+/// Whether a call never waits, so that showing it once in the trace, with its result, is enough.
+pub fn returns_soon(number: u64) -> bool {
+    const MAY_WAIT: [u64; 34] = [
+        0, 1, 7, 19, 20, 23, 34, 35, 42, 43, 44, 45, 46, 47, 60, 61, 72, 73, 74, 75, 128, 130, 202, 230, 231, 232, 247,
+        270, 271, 281, 288, 299, 307, 441,
+    ];
+    !MAY_WAIT.contains(&number)
+}
