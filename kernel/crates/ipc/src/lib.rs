@@ -29,6 +29,7 @@ mod io;
 mod number;
 pub mod pipe;
 pub mod poll;
+pub mod posix_timer;
 pub mod signalfd;
 pub mod socket;
 pub mod timerfd;
