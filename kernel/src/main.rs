@@ -94,6 +94,10 @@ fn take_early_memory(boot: &mut BootInfo) -> core::ops::Range<u64> {
 
 /// The rest of the start, in a thread, so that it may wait for devices: then the program.
 extern "C" fn init(_: usize) -> ! {
+    let hooks = device::control::Hooks { signal: host_signal, power_off: host_power_off, crash_report: || None };
+    if let Err(error) = device::start(hooks) {
+        ::log::error!("cannot listen to the host: {error:?}");
+    }
     let error = match task::exec::start_program() {
         Ok(()) => task::park_forever(),
         Err(error) => error,
@@ -102,4 +106,17 @@ extern "C" fn init(_: usize) -> ! {
     device::control::send(format_args!("panic {error}"));
     device::flush_output();
     power::emergency_exit()
+}
+
+/// The host tool sends the process a signal, as `kill(2)` from outside of it would.
+fn host_signal(number: u8) {
+    let Some(signal) = linux_abi::signal::Signal::new(number.into()) else { return };
+    if let Err(error) = signal::send_to_process(signal, linux_abi::signal::SigInfo::kill(signal, 0, 0)) {
+        ::log::warn!("signal {number} from the host is lost: {error:?}");
+    }
+}
+
+/// The host tool switches the machine off, without asking the program.
+fn host_power_off() {
+    power::end(power::End::Killed(linux_abi::signal::Signal::SIGKILL))
 }

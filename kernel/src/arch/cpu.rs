@@ -176,6 +176,12 @@ pub fn count() -> usize {
     online_mask().count_ones() as usize
 }
 
+/// The highest index of a CPU that runs.
+#[inline]
+pub fn highest_index() -> usize {
+    63 - (online_mask() | 1).leading_zeros() as usize
+}
+
 /// The CPUs that run, as a set of indices.
 #[inline]
 pub fn online_mask() -> u64 {
@@ -213,6 +219,8 @@ pub struct Features {
     pub xsaveopt: bool,
     /// `rdrand`.
     pub rdrand: bool,
+    /// `rdseed`.
+    pub rdseed: bool,
     /// `rdtscp`.
     pub rdtscp: bool,
     /// `rdpid`.
@@ -244,6 +252,7 @@ pub fn features() -> &'static Features {
             xsave,
             xsaveopt: xsave && __cpuid_count(0xd, 1).eax & 1 != 0,
             rdrand: leaf1.ecx & (1 << 30) != 0,
+            rdseed: leaf7.is_some_and(|leaf| leaf.ebx & (1 << 18) != 0),
             rdtscp: extended1 & (1 << 27) != 0,
             rdpid: leaf7.is_some_and(|leaf| leaf.ecx & (1 << 22) != 0),
             pages_1g: extended1 & (1 << 26) != 0,

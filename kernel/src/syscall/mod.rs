@@ -22,6 +22,7 @@ mod table;
 pub mod futex;
 pub mod info;
 pub mod process;
+pub mod random;
 pub mod schedule;
 pub mod signals;
 pub mod thread;

@@ -2,7 +2,7 @@
 
 use core::fmt::{self, Write};
 
-use super::{Argument, Result, UserString, futex, info, name, process, schedule, signals, thread, time};
+use super::{Argument, Result, UserString, futex, info, name, process, random, schedule, signals, thread, time};
 use crate::user::UserPtr;
 
 macro_rules! syscalls {
@@ -124,6 +124,7 @@ syscalls! {
     297 => signals::sys_rt_tgsigqueueinfo(pid: i32, tid: i32, signal: u32, info: UserPtr<linux_abi::signal::SigInfo>);
     302 => process::sys_prlimit64(pid: i32, resource: u32, new: UserPtr<linux_abi::process::Rlimit>, old: UserPtr<linux_abi::process::Rlimit>);
     309 => schedule::sys_getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>, cache: u64);
+    318 => random::sys_getrandom(buffer: UserPtr<u8>, length: usize, flags: u32);
     322 => thread::sys_execveat(directory: i32, path: UserString, arguments: UserPtr<u64>, environment: UserPtr<u64>, flags: u32);
     324 => schedule::sys_membarrier(command: u32, flags: u32, cpu: i32);
     435 => thread::sys_clone3(arguments: UserPtr<u8>, size: usize);

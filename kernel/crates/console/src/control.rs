@@ -66,15 +66,15 @@ impl fmt::Display for Clean<'_> {
 }
 
 impl fmt::Display for GuestMessage<'_> {
-    /// The message as a line, with its newline.
+    /// The message as a line, without its newline.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Boot { name, ns } => writeln!(f, "boot {} {ns}", Clean::Word(name)),
-            Self::Exit(status) => writeln!(f, "exit {status}"),
-            Self::Signal(number) => writeln!(f, "signal {number}"),
-            Self::Panic(text) => writeln!(f, "panic {}", Clean::Line(text)),
-            Self::File { name, len } => writeln!(f, "file {} {len}", Clean::Word(name)),
-            Self::Memory { name, bytes } => writeln!(f, "memory {} {bytes}", Clean::Word(name)),
+            Self::Boot { name, ns } => write!(f, "boot {} {ns}", Clean::Word(name)),
+            Self::Exit(status) => write!(f, "exit {status}"),
+            Self::Signal(number) => write!(f, "signal {number}"),
+            Self::Panic(text) => write!(f, "panic {}", Clean::Line(text)),
+            Self::File { name, len } => write!(f, "file {} {len}", Clean::Word(name)),
+            Self::Memory { name, bytes } => write!(f, "memory {} {bytes}", Clean::Word(name)),
         }
     }
 }
@@ -216,11 +216,11 @@ mod tests {
     #[test]
     fn every_message_is_one_line() {
         let line = |message: GuestMessage<'_>| message.to_string();
-        assert_eq!(line(GuestMessage::Boot { name: "kernel", ns: 12 }), "boot kernel 12\n");
-        assert_eq!(line(GuestMessage::Exit(143)), "exit 143\n");
-        assert_eq!(line(GuestMessage::Signal(9)), "signal 9\n");
-        assert_eq!(line(GuestMessage::Panic("a\nb\tc\0d")), "panic a b c d\n");
-        assert_eq!(line(GuestMessage::File { name: "hs err\n.log", len: 5 }), "file hs_err_.log 5\n");
-        assert_eq!(line(GuestMessage::Memory { name: "", bytes: 1 }), "memory _ 1\n");
+        assert_eq!(line(GuestMessage::Boot { name: "kernel", ns: 12 }), "boot kernel 12");
+        assert_eq!(line(GuestMessage::Exit(143)), "exit 143");
+        assert_eq!(line(GuestMessage::Signal(9)), "signal 9");
+        assert_eq!(line(GuestMessage::Panic("a\nb\tc\0d")), "panic a b c d");
+        assert_eq!(line(GuestMessage::File { name: "hs err\n.log", len: 5 }), "file hs_err_.log 5");
+        assert_eq!(line(GuestMessage::Memory { name: "", bytes: 1 }), "memory _ 1");
     }
 }

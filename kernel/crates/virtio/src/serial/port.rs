@@ -19,7 +19,7 @@ use core::{
 use ksync::{Interruptible, Mutex, SpinLock, WaitError, platform};
 use linux_abi::Errno;
 use spin::Once;
-use vfs::{Blocking, File, PollEvents, Pollee, ReadDst, WriteSrc};
+use vfs::{Blocking, File, PollEvents, Pollee, ReadDst, SliceSrc, WriteSrc};
 
 use super::{
     Shared,
@@ -392,7 +392,19 @@ impl Port {
         Ok(())
     }
 
-    fn write(&self, src: &mut dyn WriteSrc, blocking: Blocking) -> Result<usize, Errno> {
+    /// Writes all of `bytes`, which signals do not end: for messages of the kernel's own.
+    pub fn write_all(&self, bytes: &[u8]) -> Result<(), Errno> {
+        let mut src = SliceSrc::new(bytes);
+        let written = self.write(&mut src, Blocking::Yes, Interruptible::No)?;
+        if written == bytes.len() { Ok(()) } else { Err(Errno::EPIPE) }
+    }
+
+    fn write(
+        &self,
+        src: &mut dyn WriteSrc,
+        blocking: Blocking,
+        interruptible: Interruptible,
+    ) -> Result<usize, Errno> {
         let _writer = match blocking {
             Blocking::Yes => self.writer.lock(),
             Blocking::No => self.writer.try_lock().ok_or(Errno::EAGAIN)?,
@@ -411,7 +423,7 @@ impl Port {
                 (Some(buffer), _) => buffer,
                 (None, Blocking::No) => break Err(Errno::EAGAIN),
                 (None, Blocking::Yes) => {
-                    let waited = self.wait(Interruptible::Yes, None, || match self.take_buffer() {
+                    let waited = self.wait(interruptible, None, || match self.take_buffer() {
                         Some(buffer) => Some(Ok(buffer)),
                         None => (self.host() == HostEnd::Closed).then_some(Err(Errno::EPIPE)),
                     });
@@ -537,7 +549,7 @@ impl File for Port {
     }
 
     fn write_at(&self, _offset: u64, src: &mut dyn WriteSrc, blocking: Blocking) -> Result<usize, Errno> {
-        self.write(src, blocking)
+        self.write(src, blocking, Interruptible::Yes)
     }
 
     fn poll(&self) -> PollEvents {

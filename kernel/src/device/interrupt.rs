@@ -1,0 +1,109 @@
+//! How a device's interrupt reaches a CPU.
+
+use acpi_tables::{Polarity, Trigger};
+use ksync::SpinLock;
+use pci_config::{Function, Message, MsixCapability, MsixEnable, MsixEntry, set_msix_enable};
+use virtio::RegisterBlock;
+
+use super::pci;
+use crate::arch::{apic, cpu, interrupt};
+
+/// The entry of a device's MSI-X table that all its queues use.
+pub const MSIX_ENTRY: u16 = 0;
+
+/// A device's way to interrupt.
+pub enum Line {
+    /// By a message; one entry of the table is used.
+    Msix {
+        /// The device.
+        function: Function,
+        /// Its capability.
+        capability: MsixCapability,
+        /// Its table, mapped.
+        table: RegisterBlock,
+    },
+    /// By a wire to an I/O APIC.
+    Wired {
+        /// Global system interrupt.
+        gsi: u32,
+        /// How the wire signals.
+        trigger: apic::Trigger,
+    },
+    /// Not at all: it is polled.
+    None,
+}
+
+/// The I/O APIC's word for an interrupt as ACPI describes it. Edge-triggered and active-low is a
+/// combination that no device here has.
+pub fn trigger(trigger: Trigger, polarity: Polarity) -> Option<apic::Trigger> {
+    match (trigger, polarity) {
+        (Trigger::Edge, Polarity::ActiveHigh) => Some(apic::Trigger::EdgeHigh),
+        (Trigger::Level, Polarity::ActiveHigh) => Some(apic::Trigger::LevelHigh),
+        (Trigger::Level, Polarity::ActiveLow) => Some(apic::Trigger::LevelLow),
+        (Trigger::Edge, Polarity::ActiveLow) => None,
+    }
+}
+
+/// The CPU that takes the next line: devices are spread over the CPUs in turn.
+static NEXT_CPU: SpinLock<usize> = SpinLock::new(0);
+
+fn next_apic_id() -> u32 {
+    let mut next = NEXT_CPU.lock();
+    let count = cpu::count().max(1);
+    let index = *next % count;
+    *next = index + 1;
+    // Messages and I/O APIC entries have eight bits for the destination; the boot CPU always fits.
+    cpu::all()
+        .nth(index)
+        .map(|cpu| cpu.apic_id())
+        .filter(|id| *id <= 0xfe)
+        .unwrap_or_else(|| cpu::by_index(0).map_or(0, |cpu| cpu.apic_id()))
+}
+
+impl Line {
+    /// Whether the device must be told that its interrupt was taken.
+    pub fn is_wired(&self) -> bool {
+        matches!(self, Self::Wired { .. })
+    }
+
+    /// Sends the device's interrupts to `handler`. `false`, and a line in the log, if that cannot be:
+    /// the device goes on polled.
+    pub fn enable(&self, handler: impl Fn() + Send + Sync + 'static) -> bool {
+        let (Self::Msix { .. } | Self::Wired { .. }) = self else { return false };
+        let Some(vector) = interrupt::allocate(handler) else {
+            log::warn!("no interrupt vector left: a device is polled");
+            return false;
+        };
+        let apic_id = next_apic_id();
+        match self {
+            Self::Wired { gsi, trigger } => {
+                let routed = apic::route(*gsi, vector, apic_id, *trigger);
+                if !routed {
+                    log::warn!("no I/O APIC has interrupt {gsi}: a device is polled");
+                }
+                routed
+            }
+            Self::Msix { function, capability, table } => {
+                let Some(message) = Message::fixed(apic_id, vector) else { return false };
+                write_entry(table, MSIX_ENTRY, MsixEntry::new(message));
+                pci::with_space(|space| set_msix_enable(space, *function, capability, MsixEnable::On));
+                true
+            }
+            Self::None => false,
+        }
+    }
+}
+
+/// Bytes of an entry.
+const ENTRY_LEN: usize = 16;
+/// Offset of the word with the mask bit.
+const VECTOR_CONTROL: usize = 12;
+
+/// Writes an entry of the table; masked while its parts do not fit together (PCI 3.0, 6.8.3.5).
+pub fn write_entry(table: &RegisterBlock, index: u16, entry: MsixEntry) {
+    let at = usize::from(index) * ENTRY_LEN;
+    table.write_u32(at + VECTOR_CONTROL, MsixEntry::MASKED.0[3]);
+    for (word, value) in entry.0.into_iter().enumerate() {
+        table.write_u32(at + 4 * word, value);
+    }
+}

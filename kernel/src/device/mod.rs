@@ -1,0 +1,145 @@
+//! The machine's devices.
+//!
+//! Responsible for finding devices (ACPI tables, PCI, virtio-mmio), bringing up the disks, the entropy
+//! source and the serial ports, and for what the rest of the kernel gets of them: block devices, random
+//! bytes, the program's standard streams, the channel to the host tool, the wall clock, power-off. What
+//! devices and their protocols are is in the pure crates (`acpi-tables`, `pci-config`, `virtio`,
+//! `pc-devices`, `console`, `csprng`); here is only what touches the machine.
+//!
+//! Not responsible for the local and I/O APICs, the timer and the kernel log, which are `arch`'s and
+//! `log`'s.
+//!
+//! The boot goes through two stages, each called once:
+//! 1. [`discover`], on the boot CPU with interrupts masked: what the firmware says, and devices, polled;
+//!    disks can be read;
+//! 2. [`start`], in a thread, when interrupts work: those who wait for a device sleep from then on.
+//!
+//! Everything that is found is kept in [`Once`] cells and never changes after.
+
+pub mod cmos;
+pub mod control;
+mod dma;
+pub mod fw_cfg;
+mod interrupt;
+pub mod pci;
+pub mod platform;
+mod power;
+pub mod random;
+pub mod streams;
+pub mod uart;
+mod virtio;
+
+use alloc::{string::String, sync::Arc, vec::Vec};
+
+use ::virtio::{block::Disk, serial::SerialDevice};
+use acpi_tables::{LocalApicState, Platform};
+use linux_abi::Errno;
+use spin::Once;
+
+pub use self::power::{power_off, reset};
+use self::interrupt::Line;
+use crate::arch::apic;
+
+/// A device and how it interrupts.
+struct Attached<T> {
+    device: Arc<T>,
+    line: Line,
+}
+
+static DISKS: Once<Vec<Attached<Disk>>> = Once::new();
+static SERIAL: Once<Attached<SerialDevice>> = Once::new();
+
+/// What was found.
+pub struct Machine {
+    platform: &'static Platform,
+}
+
+impl Machine {
+    /// APIC ids of the CPUs that can be started, the running one among them.
+    pub fn apic_ids(&self) -> impl Iterator<Item = u32> + '_ {
+        let enabled = |cpu: &&acpi_tables::LocalApic| cpu.state == LocalApicState::Enabled;
+        self.platform.local_apics.iter().filter(enabled).map(|cpu| cpu.apic_id)
+    }
+
+    /// What there is, for the log.
+    pub fn description(&self) -> String {
+        let bus = if self.platform.ecam.is_empty() { "virtio-mmio" } else { "PCI Express" };
+        let serial = if serial().is_some() { "virtio-serial" } else { "COM1 only" };
+        alloc::format!("{bus}, {} disks, {serial}", disks().count())
+    }
+}
+
+/// Reads what the firmware says, takes the I/O APICs into use, and brings all devices up, polled.
+/// `rsdp` is where the boot loader says that the tables begin; `command_line` may name virtio-mmio
+/// devices, on machines without ACPI.
+pub fn discover(rsdp: Option<u64>, command_line: &str) -> Machine {
+    let platform = platform::read(rsdp);
+    for io_apic in &platform.io_apics {
+        apic::add_io_apic(io_apic.address.into(), io_apic.gsi_base);
+    }
+    let found = virtio::probe(command_line);
+    if let Some(source) = found.entropy {
+        random::set_source(source);
+    }
+    random::init();
+    if let Some(serial) = found.serial {
+        SERIAL.call_once(|| serial);
+    }
+    DISKS.call_once(|| found.disks);
+    Machine { platform }
+}
+
+/// Lets devices interrupt from now on, opens the control channel and starts to listen to it. `hooks`
+/// says what the host's messages do.
+pub fn start(hooks: control::Hooks) -> Result<(), Errno> {
+    for disk in DISKS.get().into_iter().flatten() {
+        let handler = disk.device.clone();
+        let wired = disk.line.is_wired();
+        let enabled = disk.line.enable(move || {
+            if wired {
+                handler.acknowledge_interrupt();
+            }
+            handler.handle_interrupt();
+        });
+        if enabled {
+            disk.device.set_completion_mode(::virtio::block::CompletionMode::Interrupts);
+        }
+    }
+    if let Some(serial) = SERIAL.get() {
+        let handler = serial.device.clone();
+        let wired = serial.line.is_wired();
+        let enabled = serial.line.enable(move || {
+            if wired {
+                handler.acknowledge_interrupt();
+            }
+            handler.handle_interrupt();
+        });
+        if enabled {
+            serial.device.use_interrupts();
+        }
+    } else {
+        uart::use_interrupts();
+    }
+    control::open();
+    control::listen(hooks)
+}
+
+/// The disks, in the order of their places on the bus. The first is the root disk.
+pub fn disks() -> impl Iterator<Item = Arc<Disk>> {
+    DISKS.get().into_iter().flatten().map(|disk| disk.device.clone())
+}
+
+/// The serial device with the named ports, if the machine has one.
+fn serial() -> Option<&'static Arc<SerialDevice>> {
+    SERIAL.get().map(|serial| &serial.device)
+}
+
+/// How long a host that does not read holds the end of the machine up.
+const FLUSH_NS: u64 = 10_000_000_000;
+
+/// Waits until the host has taken all output and all messages, within reason.
+pub fn flush_output() {
+    let deadline_ns = ksync::platform::now_ns().saturating_add(FLUSH_NS);
+    streams::drain(deadline_ns);
+    control::drain(deadline_ns);
+}
