@@ -138,7 +138,7 @@ pub struct MemoryMib(pub u64);
 
 #[derive(Clone, Debug, Args)]
 pub struct TestOptions {
-    /// Which tests: a suite (host, loom, abi, stress, java), then words in their names
+    /// Which tests: a suite (host, loom, abi, stress, java, tool), then words in their names
     #[arg(value_name = "SUITE|WORD")]
     pub filter: Vec<String>,
     /// Print the names of the tests instead of running them
