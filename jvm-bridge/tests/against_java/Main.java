@@ -44,7 +44,7 @@ public class Main {
         }
         System.out.println(System.getProperty("java.class.path"));
         System.out.println(System.getProperty("sun.java.command"));
-        System.out.println(Main.class.getModule() + " " + Main.class.getPackage().getImplementationTitle());
+        System.out.println(Main.class.getModule().isNamed() + " " + Main.class.getPackage().getImplementationTitle());
         System.out.println("asserts: " + Main.class.desiredAssertionStatus());
         try {
             Class<?> loader = ClassLoader.class;
