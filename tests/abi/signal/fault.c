@@ -1,9 +1,10 @@
 // Synchronous signals: their code, address, trap number and error code for each kind of fault.
 #include "fault.h"
 
-static volatile long quotient;
-
-static void divide(volatile long a, volatile long b) { quotient = a / b; }
+static long divide(long a, long b) {
+    __asm__ volatile("cqto; idivq %1" : "+a"(a) : "r"(b) : "rdx", "cc");
+    return a;
+}
 
 int main(void) {
     fault_catch_all();
