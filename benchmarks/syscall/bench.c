@@ -1,10 +1,10 @@
 // What the calls cost that a JVM leans on: the same binary runs in Crema and in a Linux guest (`crema bench syscall`).
 //
-// One line per measurement: `bench NAME UNIT median p25 p75 min samples`, where each sample is the mean over a batch of
+// One line per measurement: `NAME UNIT MEDIAN P25 P75 MIN SAMPLES`, where each sample is the mean over a batch of
 // operations and a batch lasts at least BATCH_NS. Measurements with two threads pin them: `_same` to one CPU, `_other`
 // to two; the latter are left out on a machine with one CPU.
 //
-// Usage: bench [WORD...] measures only what has one of the words in its name.
+// Usage: syscall [WORD...] measures only what has one of the words in its name.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -61,7 +61,7 @@ static int compare(const void *a, const void *b) {
 
 static void print(const char *name, const char *unit, double *samples, int count) {
     qsort(samples, (size_t)count, sizeof *samples, compare);
-    printf("bench %s %s %.1f %.1f %.1f %.1f %d\n", name, unit, samples[count / 2], samples[count / 4],
+    printf("%s %s %.1f %.1f %.1f %.1f %d\n", name, unit, samples[count / 2], samples[count / 4],
            samples[count * 3 / 4], samples[0], count);
     fflush(stdout);
 }
