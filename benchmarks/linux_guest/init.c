@@ -65,6 +65,7 @@ static void fail(const char *what) {
     power_off();
 }
 
+// The time since the kernel's entry. Linux's clock begins to run a little after that: the difference is in its favour.
 static uint64_t now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);

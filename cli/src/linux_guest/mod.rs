@@ -30,8 +30,9 @@ use crate::{
 };
 
 /// `mitigations=off`, for Crema has no boundary inside that they would guard, and a comparison should not be won by
-/// that. `panic=-1` ends the machine at once, with QEMU's `-no-reboot`.
-pub const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 mitigations=off";
+/// that. `tsc=reliable`, for without it Linux mistrusts an emulator's time stamp counter and reads a slower clock, where
+/// Crema reads the counter. `panic=-1` ends the machine at once, with QEMU's `-no-reboot`.
+pub const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable";
 
 /// Present in the initramfs: without it the init refuses to run.
 const MARK: &str = "crema-linux-guest";
