@@ -187,11 +187,13 @@ pub enum BenchKind {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum BenchOpponent {
-    /// Nothing
-    #[default]
-    None,
     /// The same program on a Linux guest under the same QEMU
+    #[default]
     Linux,
+    /// Nothing: Crema is measured alone
+    None,
+    /// Nothing: the Linux guest is measured alone
+    LinuxAlone,
 }
 
 fn parse_env(text: &str) -> Result<String, String> {
