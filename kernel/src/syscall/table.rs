@@ -2,7 +2,10 @@
 
 use core::fmt::{self, Write};
 
-use super::{Argument, Result, UserString, futex, info, name, process, random, schedule, signals, thread, time};
+use super::{
+    Argument, Result, UserString, epoll, event, futex, info, name, pipe, poll, process, random, schedule, signals, socket,
+    thread, time, timer,
+};
 use crate::user::UserPtr;
 
 macro_rules! syscalls {
@@ -50,12 +53,33 @@ macro_rules! syscalls {
 }
 
 syscalls! {
+    7 => poll::sys_poll(fds: UserPtr<linux_abi::event::PollFd>, count: u32, timeout_ms: i32);
     13 => signals::sys_rt_sigaction(signal: u32, new: UserPtr<linux_abi::signal::SigAction>, old: UserPtr<linux_abi::signal::SigAction>, set_size: usize);
     14 => signals::sys_rt_sigprocmask(how: u32, set: UserPtr<u64>, old: UserPtr<u64>, set_size: usize);
+    22 => pipe::sys_pipe(descriptors: UserPtr<[i32; 2]>);
+    23 => poll::sys_select(descriptors: i32, read: UserPtr<u64>, write: UserPtr<u64>, except: UserPtr<u64>, timeout: UserPtr<linux_abi::time::Timeval>);
     24 => schedule::sys_sched_yield();
     34 => signals::sys_pause();
     35 => time::sys_nanosleep(duration: UserPtr<linux_abi::time::Timespec>, remaining: UserPtr<linux_abi::time::Timespec>);
+    36 => timer::sys_getitimer(which: u32, into: UserPtr<linux_abi::time::Itimerval>);
+    37 => timer::sys_alarm(seconds: u32);
+    38 => timer::sys_setitimer(which: u32, new: UserPtr<linux_abi::time::Itimerval>, old: UserPtr<linux_abi::time::Itimerval>);
     39 => process::sys_getpid();
+    41 => socket::sys_socket(family: i32, kind: u32, protocol: i32);
+    42 => socket::sys_connect(fd: i32, address: UserPtr<u8>, len: i32);
+    43 => socket::sys_accept(fd: i32, address: UserPtr<u8>, len: UserPtr<i32>);
+    44 => socket::sys_sendto(fd: i32, buffer: u64, len: usize, flags: u32, address: UserPtr<u8>, address_len: i32);
+    45 => socket::sys_recvfrom(fd: i32, buffer: u64, len: usize, flags: u32, address: UserPtr<u8>, address_len: UserPtr<i32>);
+    46 => socket::sys_sendmsg(fd: i32, message: UserPtr<linux_abi::socket::MsgHdr>, flags: u32);
+    47 => socket::sys_recvmsg(fd: i32, message: UserPtr<linux_abi::socket::MsgHdr>, flags: u32);
+    48 => socket::sys_shutdown(fd: i32, how: u32);
+    49 => socket::sys_bind(fd: i32, address: UserPtr<u8>, len: i32);
+    50 => socket::sys_listen(fd: i32, backlog: u32);
+    51 => socket::sys_getsockname(fd: i32, address: UserPtr<u8>, len: UserPtr<i32>);
+    52 => socket::sys_getpeername(fd: i32, address: UserPtr<u8>, len: UserPtr<i32>);
+    53 => socket::sys_socketpair(family: i32, kind: u32, protocol: i32, descriptors: UserPtr<[i32; 2]>);
+    54 => socket::sys_setsockopt(fd: i32, level: i32, name: i32, value: UserPtr<u8>, len: i32);
+    55 => socket::sys_getsockopt(fd: i32, level: i32, name: i32, value: UserPtr<u8>, len: UserPtr<i32>);
     56 => thread::sys_clone(flags: u64, stack: u64, parent_tid: UserPtr<u32>, child_tid: UserPtr<u32>, tls: u64);
     57 => thread::sys_fork();
     58 => thread::sys_vfork();
@@ -110,24 +134,48 @@ syscalls! {
     202 => futex::sys_futex(address: UserPtr<u32>, operation: u32, value: u32, timeout_or_value2: u64, address2: UserPtr<u32>, value3: u32);
     203 => schedule::sys_sched_setaffinity(tid: i32, len: usize, mask: UserPtr<u8>);
     204 => schedule::sys_sched_getaffinity(tid: i32, len: usize, mask: UserPtr<u8>);
+    213 => epoll::sys_epoll_create(size: i32);
     218 => thread::sys_set_tid_address(address: u64);
     219 => time::sys_restart_syscall();
+    222 => timer::sys_timer_create(clock: i32, event: UserPtr<timer::SigEvent>, id: UserPtr<i32>);
+    223 => timer::sys_timer_settime(id: i32, flags: u32, new: UserPtr<linux_abi::time::Itimerspec>, old: UserPtr<linux_abi::time::Itimerspec>);
+    224 => timer::sys_timer_gettime(id: i32, into: UserPtr<linux_abi::time::Itimerspec>);
+    225 => timer::sys_timer_getoverrun(id: i32);
+    226 => timer::sys_timer_delete(id: i32);
     227 => time::sys_clock_settime(clock: i32, value: UserPtr<linux_abi::time::Timespec>);
     228 => time::sys_clock_gettime(clock: i32, into: UserPtr<linux_abi::time::Timespec>);
     229 => time::sys_clock_getres(clock: i32, into: UserPtr<linux_abi::time::Timespec>);
     230 => time::sys_clock_nanosleep(clock: i32, flags: u32, duration: UserPtr<linux_abi::time::Timespec>, remaining: UserPtr<linux_abi::time::Timespec>);
     231 => thread::sys_exit_group(status: i32);
+    232 => epoll::sys_epoll_wait(epoll: i32, events: UserPtr<linux_abi::event::EpollEvent>, max: i32, timeout_ms: i32);
+    233 => epoll::sys_epoll_ctl(epoll: i32, operation: u32, fd: i32, event: UserPtr<linux_abi::event::EpollEvent>);
     234 => signals::sys_tgkill(pid: i32, tid: i32, signal: u32);
     247 => process::sys_waitid(kind: u32, id: i32, info: UserPtr<u8>, options: u32, usage: UserPtr<u8>);
+    270 => poll::sys_pselect6(descriptors: i32, read: UserPtr<u64>, write: UserPtr<u64>, except: UserPtr<u64>, timeout: UserPtr<linux_abi::time::Timespec>, mask: UserPtr<[u64; 2]>);
+    271 => poll::sys_ppoll(fds: UserPtr<linux_abi::event::PollFd>, count: u32, timeout: UserPtr<linux_abi::time::Timespec>, mask: UserPtr<u64>, mask_size: usize);
     273 => futex::sys_set_robust_list(head: u64, len: usize);
     274 => futex::sys_get_robust_list(tid: i32, head: UserPtr<u64>, len: UserPtr<usize>);
+    281 => epoll::sys_epoll_pwait(epoll: i32, events: UserPtr<linux_abi::event::EpollEvent>, max: i32, timeout_ms: i32, mask: UserPtr<u64>, mask_size: usize);
+    282 => event::sys_signalfd(fd: i32, mask: UserPtr<u64>, mask_size: usize);
+    283 => event::sys_timerfd_create(clock: i32, flags: u32);
+    284 => event::sys_eventfd(initial: u32);
+    286 => event::sys_timerfd_settime(fd: i32, flags: u32, new: UserPtr<linux_abi::time::Itimerspec>, old: UserPtr<linux_abi::time::Itimerspec>);
+    287 => event::sys_timerfd_gettime(fd: i32, into: UserPtr<linux_abi::time::Itimerspec>);
+    288 => socket::sys_accept4(fd: i32, address: UserPtr<u8>, len: UserPtr<i32>, flags: u32);
+    289 => event::sys_signalfd4(fd: i32, mask: UserPtr<u64>, mask_size: usize, flags: u32);
+    290 => event::sys_eventfd2(initial: u32, flags: u32);
+    291 => epoll::sys_epoll_create1(flags: u32);
+    293 => pipe::sys_pipe2(descriptors: UserPtr<[i32; 2]>, flags: u32);
     297 => signals::sys_rt_tgsigqueueinfo(pid: i32, tid: i32, signal: u32, info: UserPtr<linux_abi::signal::SigInfo>);
+    299 => socket::sys_recvmmsg(fd: i32, messages: UserPtr<linux_abi::socket::MMsgHdr>, count: u32, flags: u32, timeout: UserPtr<linux_abi::time::Timespec>);
     302 => process::sys_prlimit64(pid: i32, resource: u32, new: UserPtr<linux_abi::process::Rlimit>, old: UserPtr<linux_abi::process::Rlimit>);
+    307 => socket::sys_sendmmsg(fd: i32, messages: UserPtr<linux_abi::socket::MMsgHdr>, count: u32, flags: u32);
     309 => schedule::sys_getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>, cache: u64);
     318 => random::sys_getrandom(buffer: UserPtr<u8>, length: usize, flags: u32);
     322 => thread::sys_execveat(directory: i32, path: UserString, arguments: UserPtr<u64>, environment: UserPtr<u64>, flags: u32);
     324 => schedule::sys_membarrier(command: u32, flags: u32, cpu: i32);
     435 => thread::sys_clone3(arguments: UserPtr<u8>, size: usize);
+    441 => epoll::sys_epoll_pwait2(epoll: i32, events: UserPtr<linux_abi::event::EpollEvent>, max: i32, timeout: UserPtr<linux_abi::time::Timespec>, mask: UserPtr<u64>, mask_size: usize);
 }
 
 /// Whether a call never waits, so that showing it once in the trace, with its result, is enough.
