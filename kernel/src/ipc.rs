@@ -12,18 +12,18 @@ use ::ipc::{
 };
 use linux_abi::{
     Errno,
-    file::{FdFlags, OpenFlags},
+    file::{FdFlags, FileType, OpenFlags},
     signal::{SigInfo, SigSet, Signal},
     socket::Ucred,
 };
 use spin::LazyLock;
-use vfs::{AccessMode, File, InodeId, OpenFile, PollEvents, Pollee};
+use vfs::{AccessMode, File, FinalLink, InodeId, NewInode, OpenFile, PollEvents, Pollee};
 
 use crate::{arch::cpu, fs, sched, signal, syscall::time::process_cpu_ns, task, user::UserPtr};
 
 /// The open file behind a descriptor, as a system call is given it. `EBADF` if there is none.
 pub fn open_file(fd: i32) -> Result<Arc<OpenFile>, Errno> {
-    fs::descriptors().get(fd as u32)
+    fs::descriptor(fd)
 }
 
 /// Opens `file` under the lowest free descriptor. Of `flags`, which are those of `open(2)`, `O_CLOEXEC` is the
@@ -31,13 +31,13 @@ pub fn open_file(fd: i32) -> Result<Arc<OpenFile>, Errno> {
 pub fn install(file: Arc<dyn File>, access: AccessMode, flags: OpenFlags) -> Result<u32, Errno> {
     let fd_flags = if flags.contains(OpenFlags::CLOEXEC) { FdFlags::CLOEXEC } else { FdFlags::empty() };
     let open = OpenFile::anonymous(file, access, flags.difference(OpenFlags::CLOEXEC));
-    fs::descriptors().insert(open, fd_flags)
+    Ok(fs::descriptors().insert(open, fd_flags)? as u32)
 }
 
 /// Closes a descriptor that the application was never told.
 pub fn take_back(fd: u32) {
     // Another thread may have guessed it and closed it first.
-    let _ = fs::descriptors().close(fd);
+    let _ = fs::descriptors().close(fd as _);
 }
 
 /// Opens two files and tells the application their descriptors, or opens neither.
@@ -76,11 +76,19 @@ struct Nodes;
 
 impl SocketNodes for Nodes {
     fn create(&self, path: &[u8]) -> Result<InodeId, Errno> {
-        fs::create_socket_node(path)
+        let permissions = 0o777 & !fs::umask();
+        let created = fs::namespace().create(&fs::working_directory(), path, NewInode::Socket, permissions);
+        match created {
+            Ok(node) => Ok(node.inode().id()),
+            Err(Errno::EEXIST) => Err(Errno::EADDRINUSE),
+            Err(error) => Err(error),
+        }
     }
 
     fn lookup(&self, path: &[u8]) -> Result<InodeId, Errno> {
-        fs::find_socket_node(path)
+        let node = fs::namespace().resolve(&fs::working_directory(), path, FinalLink::Follow)?;
+        let inode = node.inode();
+        if inode.kind() == FileType::Socket { Ok(inode.id()) } else { Err(Errno::ECONNREFUSED) }
     }
 }
 

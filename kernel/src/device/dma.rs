@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use frames::{Block, PAGE_SIZE, PhysAddr};
+use frames::{Block, MAX_ORDER, PAGE_SIZE, PhysAddr};
 use virtio::DmaPlatform;
 
 use crate::arch::layout;
@@ -21,6 +21,9 @@ fn order(pages: usize) -> u32 {
 // fixed offset.
 unsafe impl DmaPlatform for DirectMap {
     fn allocate(&self, pages: usize) -> Option<(u64, NonNull<u8>)> {
+        if pages == 0 || order(pages) > MAX_ORDER {
+            return None;
+        }
         let block = Block::new_zeroed(order(pages)).ok()?;
         let memory = NonNull::new(block.as_ptr())?;
         Some((block.into_raw().as_u64(), memory))

@@ -36,8 +36,8 @@ use acpi_tables::{LocalApicState, Platform};
 use linux_abi::Errno;
 use spin::Once;
 
-pub use self::power::{power_off, reset};
 use self::interrupt::Line;
+pub use self::power::{power_off, reset};
 use crate::arch::apic;
 
 /// A device and how it interrupts.

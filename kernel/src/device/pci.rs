@@ -149,36 +149,49 @@ fn map_region(region: BarRegion) -> Option<RegisterBlock> {
 /// Where BARs go that the firmware left unassigned: below the I/O APICs, above all assigned ones.
 const WINDOW: core::ops::Range<u64> = 0xe000_0000..0xfec0_0000;
 
-/// All functions, with their memory BARs assigned. No device is on yet.
-pub fn scan() -> Vec<PciDevice> {
+/// The functions of one vendor, with their memory BARs assigned. No device is on yet. Those of other
+/// vendors are left alone: each look at a BAR's size makes the hypervisor remap it.
+pub fn scan(vendor: u16) -> Vec<PciDevice> {
     with_space(|space| {
-        let mut found: Vec<PciDevice> = enumerate(space, 0)
-            .into_iter()
-            .map(|device| PciDevice { bars: read_bars(space, &device), device })
-            .collect();
-        let assigned_end = found
-            .iter()
-            .flat_map(|device| device.bars.iter().flatten())
-            .filter_map(|bar| match bar {
-                Bar::Memory { base, len, .. } if *base != 0 => Some(base.saturating_add(*len)),
-                _ => None,
-            })
-            .filter(|end| WINDOW.contains(end))
-            .max();
-        let mut window = MemoryWindow::new(assigned_end.unwrap_or(WINDOW.start), WINDOW.end);
-        for device in &mut found {
-            let function = device.device.function;
-            match assign_bars(space, function, &mut device.bars, &mut window) {
-                Some(0) => {}
-                Some(count) => log::debug!("PCI {function}: assigned {count} BARs"),
-                None => log::warn!("PCI {function}: no room for its BARs"),
-            }
+        let devices = enumerate(space, 0);
+        let with_bars = |device: &Device| PciDevice { bars: read_bars(space, device), device: *device };
+        let (wanted, others): (Vec<Device>, Vec<Device>) =
+            devices.into_iter().partition(|device| device.vendor == vendor);
+        let mut found: Vec<PciDevice> = wanted.iter().map(with_bars).collect();
+        if found.iter().any(PciDevice::is_unassigned) {
+            let others: Vec<PciDevice> = others.iter().map(with_bars).collect();
+            let end = found
+                .iter()
+                .chain(&others)
+                .flat_map(|device| device.bars.iter().flatten())
+                .filter_map(|bar| match bar {
+                    Bar::Memory { base, len, .. } if *base != 0 => Some(base.saturating_add(*len)),
+                    _ => None,
+                })
+                .filter(|end| WINDOW.contains(end))
+                .max();
+            assign(space, &mut found, MemoryWindow::new(end.unwrap_or(WINDOW.start), WINDOW.end));
         }
         found
     })
 }
 
+fn assign(space: &dyn ConfigSpace, devices: &mut [PciDevice], mut window: MemoryWindow) {
+    for device in devices {
+        let function = device.device.function;
+        match assign_bars(space, function, &mut device.bars, &mut window) {
+            Some(count) => log::debug!("PCI {function}: assigned {count} BARs"),
+            None => log::warn!("PCI {function}: no room for its BARs"),
+        }
+    }
+}
+
 impl PciDevice {
+    /// Whether the firmware left a memory BAR without an address.
+    fn is_unassigned(&self) -> bool {
+        self.bars.iter().flatten().any(|bar| matches!(bar, Bar::Memory { base: 0, .. }))
+    }
+
     /// Lets the device answer in memory space and access memory itself, with its INTx line off.
     pub fn enable(&self) {
         with_space(|space| {
@@ -203,15 +216,15 @@ impl PciDevice {
         })
     }
 
-    /// Switches the device to message-signalled interrupts, all of them masked, and gives its table.
+    /// Switches the device to message-signalled interrupts, all of them masked, and gives its table. The
+    /// entries are masked too, as a reset leaves them (PCI 3.0, 6.8.2.9).
     pub fn use_msix(&self) -> Option<(MsixCapability, RegisterBlock)> {
         let function = self.device.function;
-        let capability = with_space(|space| msix_capability(space, function, &self.bars))?;
-        let table = map_region(capability.table)?;
-        with_space(|space| set_msix_enable(space, function, &capability, MsixEnable::Masked));
-        for entry in 0..capability.vectors {
-            super::interrupt::write_entry(&table, entry, pci_config::MsixEntry::MASKED);
-        }
-        Some((capability, table))
+        with_space(|space| {
+            let capability = msix_capability(space, function, &self.bars)?;
+            let table = map_region(capability.table)?;
+            set_msix_enable(space, function, &capability, MsixEnable::Masked);
+            Some((capability, table))
+        })
     }
 }

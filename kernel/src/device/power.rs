@@ -18,6 +18,10 @@ const DEBUG_EXIT_POWER_OFF: u32 = 0;
 /// What it is told when the kernel dies.
 pub const DEBUG_EXIT_PANIC: u32 = 0x3f;
 
+/// How long the machine may take to stop, and how often the clock is read meanwhile: it may not run.
+const POWER_OFF_NS: u64 = 2_000_000_000;
+const POWER_OFF_POLLS: u64 = 1 << 30;
+
 /// Registers in memory that are written here lie below this; the direct map has them.
 const MAPPED: u64 = 4 << 30;
 
@@ -42,8 +46,7 @@ fn acpi_power_off() {
         write_u8(register, sleep_control(soft_off.type_a));
         return;
     }
-    for (register, sleep_type) in
-        [(fadt.pm1a_control, soft_off.type_a), (fadt.pm1b_control, soft_off.type_b)]
+    for (register, sleep_type) in [(fadt.pm1a_control, soft_off.type_a), (fadt.pm1b_control, soft_off.type_b)]
     {
         if let Some(GenericAddress { space: AddressSpace::Io, address }) = register {
             let mut port = Port::<u16>::new(address as u16);
@@ -60,6 +63,15 @@ fn acpi_power_off() {
 /// written back or sent must have been.
 pub fn power_off() -> ! {
     acpi_power_off();
+    // The hypervisor stops the machine when its main loop comes to it, which the debug exit, done at
+    // once, would overtake.
+    let deadline_ns = ksync::platform::now_ns().saturating_add(POWER_OFF_NS);
+    for _ in 0..POWER_OFF_POLLS {
+        if ksync::platform::now_ns() >= deadline_ns {
+            break;
+        }
+        core::hint::spin_loop();
+    }
     debug_exit(DEBUG_EXIT_POWER_OFF)
 }
 

@@ -66,8 +66,8 @@ pub fn use_interrupts() {
         }
     };
     let Some(vector) = vectors::allocate(handler) else { return };
-    let found = platform::get()
-        .and_then(|platform| platform.overrides.iter().find(|wire| wire.irq == COM1_IRQ));
+    let found =
+        platform::get().and_then(|platform| platform.overrides.iter().find(|wire| wire.irq == COM1_IRQ));
     let (gsi, trigger) = match found {
         Some(wire) => (wire.gsi, interrupt::trigger(wire.trigger, wire.polarity)),
         None => (COM1_IRQ.into(), Some(apic::Trigger::EdgeHigh)),

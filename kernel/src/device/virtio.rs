@@ -68,9 +68,8 @@ impl Found {
 }
 
 fn on_pci() -> Vec<Candidate> {
-    pci::scan()
+    pci::scan(VIRTIO_VENDOR)
         .into_iter()
-        .filter(|device| device.device.vendor == VIRTIO_VENDOR)
         .filter_map(|device| {
             let function = device.device.function;
             let kind = PciTransport::kind_of(device.device.device)?;

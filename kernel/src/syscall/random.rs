@@ -42,9 +42,7 @@ pub fn sys_getrandom(buffer: UserPtr<u8>, len: usize, flags: u32) -> Result {
     let mut bytes = [0; UNINTERRUPTED];
     let mut done = 0;
     while dst.remaining() > 0 {
-        if done >= UNINTERRUPTED
-            && done.is_multiple_of(INTERVAL)
-            && ksync::platform::current().interrupted()
+        if done >= UNINTERRUPTED && done.is_multiple_of(INTERVAL) && ksync::platform::current().interrupted()
         {
             break;
         }
