@@ -13,6 +13,7 @@ mod device;
 mod fs;
 mod futex;
 mod heap;
+mod ipc;
 mod log;
 mod mm;
 mod panic;
