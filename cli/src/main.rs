@@ -10,6 +10,7 @@ mod command;
 mod failure;
 mod image;
 mod jar;
+mod linux_guest;
 mod machine;
 mod options;
 mod project;

@@ -138,7 +138,7 @@ pub struct MemoryMib(pub u64);
 
 #[derive(Clone, Debug, Args)]
 pub struct TestOptions {
-    /// Which tests: a suite (host, loom, abi, stress, java), then words in their names
+    /// Which tests: a suite (host, loom, abi, stress, java, tool), then words in their names
     #[arg(value_name = "SUITE|WORD")]
     pub filter: Vec<String>,
     /// Print the names of the tests instead of running them
@@ -187,11 +187,13 @@ pub enum BenchKind {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum BenchOpponent {
-    /// Nothing
-    #[default]
-    None,
     /// The same program on a Linux guest under the same QEMU
+    #[default]
     Linux,
+    /// Nothing: Crema is measured alone
+    None,
+    /// Nothing: the Linux guest is measured alone
+    LinuxAlone,
 }
 
 fn parse_env(text: &str) -> Result<String, String> {

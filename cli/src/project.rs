@@ -5,6 +5,7 @@
 
 use std::{
     env, fs,
+    io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::mpsc,
@@ -60,7 +61,7 @@ impl Project {
         // displace them.
         let target = self.root.join("target/kernel");
         let mut cargo = Command::new("cargo");
-        cargo.args(["build", "--quiet", "--release", "--target-dir"]).arg(&target);
+        cargo.args(["build", "--release", "--target-dir"]).arg(&target);
         cargo.current_dir(self.root.join("kernel"));
         cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_BUILD_TARGET");
         run_build(cargo, "the kernel")?;
@@ -71,7 +72,7 @@ impl Project {
     pub fn jvm_bridge(&self) -> Result<PathBuf> {
         let target = self.root.join("target");
         let mut cargo = Command::new("cargo");
-        cargo.args(["build", "--quiet", "--release", "--package", "jvm-bridge", "--target-dir"]).arg(&target);
+        cargo.args(["build", "--release", "--package", "jvm-bridge", "--target-dir"]).arg(&target);
         cargo.current_dir(&self.root).env_remove("CARGO_BUILD_TARGET");
         run_build(cargo, "the JVM bridge")?;
         built(target.join("release/jvm-bridge"))
@@ -92,19 +93,31 @@ fn cache_folder(root: &Path) -> Result<PathBuf> {
     Ok(base.join("crema"))
 }
 
+/// Runs cargo. That something is built is told only if it is: that cargo looks at the sources, and finds
+/// nothing to do, concerns nobody.
 fn run_build(mut cargo: Command, what: &str) -> Result<()> {
-    let progress = Progress::start(format!("building {what}"));
-    let output = cargo.stdin(Stdio::null()).output().map_err(|error| {
-        Failure::new(format!("cannot start cargo ({error}): install Rust with rustup, see https://rustup.rs"))
-    })?;
-    progress.finish();
-    if output.status.success() {
+    let cannot = |error: io::Error| {
+        Failure::new(format!("cannot run cargo ({error}): install Rust, see https://rustup.rs"))
+    };
+    cargo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env("CARGO_TERM_COLOR", "never");
+    let mut child = cargo.spawn().map_err(cannot)?;
+    let mut told = false;
+    let mut complaint = String::new();
+    for line in child.stderr.take().into_iter().flat_map(|stderr| BufReader::new(stderr).lines()) {
+        let line = line.map_err(cannot)?;
+        if line.starts_with("   Compiling ") {
+            if !std::mem::replace(&mut told, true) {
+                eprintln!("crema: building {what} ...");
+            }
+        } else {
+            complaint.push_str(&line);
+            complaint.push('\n');
+        }
+    }
+    if child.wait().map_err(cannot)?.success() {
         return Ok(());
     }
-    Err(Failure::new(format!(
-        "{what} does not build:\n{}",
-        String::from_utf8_lossy(&output.stderr).trim_end()
-    )))
+    Err(Failure::new(format!("{what} does not build:\n{}", complaint.trim_end())))
 }
 
 fn built(path: PathBuf) -> Result<PathBuf> {

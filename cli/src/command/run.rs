@@ -76,6 +76,7 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
     let setup = Setup {
         choice: &choice,
         kernel: &kernel,
+        linux: None,
         image,
         config: &config,
         folder: RunFolder::new(project)?,

@@ -6,7 +6,7 @@
 use std::{
     io::{ErrorKind, Read},
     os::unix::{net::UnixListener, net::UnixStream, process::CommandExt},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -90,10 +90,18 @@ impl Channels {
     }
 }
 
+/// What a Linux kernel gets besides, and Crema does not.
+#[derive(Clone, Debug)]
+pub struct LinuxBoot {
+    pub initrd: PathBuf,
+    pub command_line: String,
+}
+
 /// What a machine is started with.
 pub struct Boot<'a> {
     pub choice: &'a Choice,
     pub kernel: &'a Path,
+    pub linux: Option<&'a LinuxBoot>,
     pub image: &'a Path,
     /// File with the encoded run configuration.
     pub config: &'a Path,
@@ -120,6 +128,10 @@ pub fn arguments(boot: &Boot) -> Vec<String> {
     add("-m", &format!("{}M", choice.memory.0));
     add("-display", "none");
     add("-kernel", &boot.kernel.display().to_string());
+    if let Some(linux) = boot.linux {
+        add("-initrd", &linux.initrd.display().to_string());
+        add("-append", &linux.command_line);
+    }
     add("-fw_cfg", &format!("name={FW_CFG_FILE},file={}", quoted(boot.config)));
     if choice.kind == MachineKind::Microvm {
         // The registers of virtio 1.x, in place of those from before the standard.

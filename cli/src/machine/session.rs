@@ -20,7 +20,7 @@ use super::{
     choice::Choice,
     control::{Decoder, Message, Order},
     interrupt::Subscription,
-    qemu::{self, Boot, Channels, Connections},
+    qemu::{self, Boot, Channels, Connections, LinuxBoot},
     run_folder::RunFolder,
     stream::{Input, Output, copy_in, copy_out},
 };
@@ -37,6 +37,8 @@ const POWER_OFF_PATIENCE: Duration = Duration::from_secs(10);
 pub struct Setup<'a> {
     pub choice: &'a Choice,
     pub kernel: &'a Path,
+    /// For the Linux guest that Crema is compared with.
+    pub linux: Option<&'a LinuxBoot>,
     pub image: &'a Path,
     pub config: &'a RunConfig,
     pub folder: RunFolder,
@@ -164,6 +166,7 @@ pub fn run(setup: Setup, streams: Streams, Events { sender, events }: Events) ->
     let boot = Boot {
         choice: setup.choice,
         kernel: setup.kernel,
+        linux: setup.linux,
         image: setup.image,
         config: &config,
         channels: scratch.path(),

@@ -1,13 +1,204 @@
-//! stub
-pub enum Access { Read, Write, Execute }
-pub enum FaultError { NotMapped, NoAccess, BeyondObject, OutOfMemory }
-pub fn fault(_a: u64, _x: Access) -> Result<(), FaultError> { Err(FaultError::NotMapped) }
-pub fn shootdown_interrupt() {}
-pub fn leave_idle() {}
-pub fn flush_kernel_range(_r: core::ops::Range<u64>) {}
-pub fn shared_object_at(_a: u64) -> Option<(u64, u64)> { None }
-pub fn peak_resident_bytes() -> u64 { 0 }
-pub fn describe_code(a: u64) -> alloc::string::String { alloc::format!("{a:#x}") }
-pub struct F { pub total_bytes: u64, pub free_bytes: u64, pub shared_bytes: u64 }
-pub fn memory_figures() -> F { F { total_bytes: 0, free_bytes: 0, shared_bytes: 0 } }
-pub fn enter_idle() {}
+//! The application's memory: the one address space, and what it needs of the machine.
+//!
+//! What is mapped, and how faults are served, is the crate `address-space`; TLBs are [`shootdown`]'s. The lower half of the kernel's
+//! own page tables is the application's, so there is nothing to switch.
+
+mod shootdown;
+
+use alloc::{
+    format,
+    string::{String, ToString},
+    sync::Arc,
+};
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+pub use address_space::{Access, AddressSpace, FaultError, FaultKind};
+use address_space::{Config, MapRequest, MapSource, Permission};
+use frames::PAGE_SIZE;
+use linux_abi::{
+    Errno,
+    memory::{MapFlags, MapType, Prot},
+};
+use page_table::PageTable;
+use spin::Once;
+use vfs::MemoryObject;
+
+pub use shootdown::{MachineTlb, enter_idle, flush_kernel_range, leave_idle, serve_requests};
+
+use crate::{
+    arch::{layout, paging},
+    random, task,
+};
+
+/// Lowest address that may be mapped (`/proc/sys/vm/mmap_min_addr`).
+pub const MMAP_MIN_ADDR: usize = 0x1_0000;
+/// How far the main thread's stack may grow: what `RLIMIT_STACK` says at start.
+pub const STACK_LIMIT: usize = 8 << 20;
+/// Space between the stack's top and the mappings below it, beyond its limit, as on Linux (`MIN_GAP`).
+const MMAP_GAP: usize = 128 << 20;
+
+static SPACE: Once<AddressSpace<MachineTlb>> = Once::new();
+static PEAK_RESIDENT: AtomicUsize = AtomicUsize::new(0);
+
+/// The application's address space.
+pub fn space() -> &'static AddressSpace<MachineTlb> {
+    SPACE.get().expect("the address space is made before the program")
+}
+
+/// Makes the address space, with its places shifted at random as on Linux.
+pub fn init() -> Result<(), frames::OutOfMemory> {
+    let stack_top = stack_top();
+    let config = Config {
+        bounds: MMAP_MIN_ADDR..layout::USER_END as usize,
+        mmap_base: stack_top - STACK_LIMIT - MMAP_GAP - random_pages(28),
+        memory_bytes: frames::statistics().total * PAGE_SIZE,
+        stack_limit_bytes: STACK_LIMIT,
+    };
+    // SAFETY: the root is the kernel's, whose lower half is empty and is left to the address space from here on.
+    let table = unsafe { PageTable::from_root(frames::PhysAddr::new(paging::root())) };
+    let space = AddressSpace::new(config, table, MachineTlb)?;
+    SPACE.call_once(|| space);
+    Ok(())
+}
+
+/// Where the main stack ends: below the end of the application's half, by up to 16 GiB.
+fn stack_top() -> usize {
+    static TOP: Once<usize> = Once::new();
+    *TOP.call_once(|| layout::USER_END as usize - PAGE_SIZE - random_pages(22))
+}
+
+/// A random number of pages below 2^`bits`, in bytes.
+fn random_pages(bits: u32) -> usize {
+    (random::u64() as usize & ((1 << bits) - 1)) * PAGE_SIZE
+}
+
+/// Serves a page fault of the running thread.
+pub fn fault(address: u64, access: Access) -> Result<(), FaultError> {
+    let kind = space().fault(address as usize, access)?;
+    let thread = task::current();
+    match kind {
+        FaultKind::Minor => thread.minor_faults.fetch_add(1, Ordering::Relaxed),
+        FaultKind::Major => thread.major_faults.fetch_add(1, Ordering::Relaxed),
+    };
+    Ok(())
+}
+
+/// Finds free addresses for `len` bytes, for a caller that maps there at once; nothing else runs yet.
+pub fn reserve(len: u64) -> Result<u64, Errno> {
+    let address = space().mmap(MapRequest {
+        address: 0,
+        len: len as usize,
+        prot: Prot::empty(),
+        map_type: MapType::Private as u32,
+        flags: MapFlags::ANONYMOUS | MapFlags::NORESERVE,
+        source: None,
+        offset: 0,
+    })?;
+    space().munmap(address, len as usize)?;
+    Ok(address as u64)
+}
+
+/// Maps a part of an object privately at `address`.
+pub fn map_file(
+    address: u64,
+    len: u64,
+    prot: Prot,
+    object: Arc<dyn MemoryObject>,
+    offset: u64,
+) -> Result<(), Errno> {
+    let source = MapSource {
+        object,
+        readable: Permission::Granted,
+        writable: Permission::Denied,
+        executable: Permission::Granted,
+    };
+    map_fixed(address, len, prot, MapFlags::empty(), Some(source), offset)
+}
+
+/// Maps fresh memory at `address`.
+pub fn map_anonymous(address: u64, len: u64, prot: Prot) -> Result<(), Errno> {
+    map_fixed(address, len, prot, MapFlags::ANONYMOUS, None, 0)
+}
+
+fn map_fixed(
+    address: u64,
+    len: u64,
+    prot: Prot,
+    flags: MapFlags,
+    source: Option<MapSource>,
+    offset: u64,
+) -> Result<(), Errno> {
+    let request = MapRequest {
+        address: address as usize,
+        len: len as usize,
+        prot,
+        map_type: MapType::Private as u32,
+        flags: flags | MapFlags::FIXED,
+        source,
+        offset,
+    };
+    space().mmap(request).map(|_| ())
+}
+
+/// Maps the main thread's stack; returns the address above it.
+pub fn map_main_stack(executable: bool) -> Result<u64, Errno> {
+    let top = stack_top();
+    space().map_stack(top)?;
+    if executable {
+        let prot = (Prot::READ | Prot::WRITE | Prot::EXEC | Prot::GROWSDOWN).bits();
+        space().mprotect(top - PAGE_SIZE, PAGE_SIZE, prot)?;
+    }
+    Ok(top as u64)
+}
+
+/// Begins the heap of `brk(2)` after the program, a random distance on.
+pub fn set_heap_start(end: u64) {
+    space().set_heap_start((end as usize).next_multiple_of(PAGE_SIZE) + random_pages(13));
+}
+
+/// The object and the offset in it of an address in a shared mapping.
+pub fn shared_object_at(address: u64) -> Option<(u64, u64)> {
+    space().shared_object_at(address as usize)
+}
+
+/// How an address of the application's code is shown: file and offset, for which a symbol can be found later.
+pub fn describe_code(address: u64) -> String {
+    let area = SPACE.get().and_then(|space| space.area_from(address as usize));
+    match area {
+        Some(area) if area.range.contains(&(address as usize)) => match area.object {
+            Some((name, offset)) => {
+                format!("{}+{:#x}", name.path, address - area.range.start as u64 + offset)
+            }
+            None => format!("{address:#x} (anonymous memory)"),
+        },
+        _ => format!("{address:#x} (not mapped)"),
+    }
+}
+
+/// Most memory that the application had at any look at it, in bytes.
+pub fn peak_resident_bytes() -> usize {
+    let now = space().resident().total();
+    PEAK_RESIDENT.fetch_max(now, Ordering::Relaxed).max(now)
+}
+
+/// Who has the machine's memory, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryFigures {
+    /// All that the kernel manages.
+    pub total_bytes: u64,
+    /// Free at once.
+    pub free_bytes: u64,
+    /// In tmpfs and shared mappings.
+    pub shared_bytes: u64,
+}
+
+/// Who has the machine's memory now.
+pub fn memory_figures() -> MemoryFigures {
+    let statistics = frames::statistics();
+    let bytes = |frames: usize| (frames * PAGE_SIZE) as u64;
+    MemoryFigures {
+        total_bytes: bytes(statistics.total),
+        free_bytes: bytes(statistics.free + statistics.cached),
+        shared_bytes: SPACE.get().map_or(0, |space| space.resident().shared_memory as u64),
+    }
+}

@@ -1,12 +1,13 @@
 //! `crema bench boot`: how long a start takes, and what the kernel needs for itself.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use run_config::RunConfig;
 
 use super::{
-    measure::{Sample, Subject, median, repeat},
-    table::Table,
+    comparison::Comparison,
+    measure::{Kernels, Sample, Samples, Workload, alternate, linux_guest, wants_crema},
+    provenance,
 };
 use crate::{
     application,
@@ -16,7 +17,7 @@ use crate::{
         jre::{JAVA_HOME, Jre},
     },
     machine::choice::{Choice, Payload},
-    options::{BenchOpponent, BenchOptions},
+    options::{BenchOptions, MemoryMib},
     project::Project,
     scratch::ScratchFolder,
 };
@@ -26,11 +27,12 @@ const HELLO: &str = "public class Hello {\n    public static void main(String[] 
                      System.out.println(\"hello\");\n    }\n}\n";
 
 pub fn bench(options: &BenchOptions, project: &Project) -> Result<()> {
-    if options.against == BenchOpponent::Linux {
-        return Err(Failure::new("the comparison with a Linux guest is not in this version"));
-    }
     let jre = Jre::find()?;
-    let kernel = project.kernel(options.machine.kernel.as_deref())?;
+    let kernel = match wants_crema(options.against) {
+        true => Some(project.kernel(options.machine.kernel.as_deref())?),
+        false => None,
+    };
+    let linux = linux_guest(options.against, project)?;
     let mut recipe = application::jvm_recipe(project)?;
     recipe.bytes("/app/Hello.class", hello_class()?)?;
     let image = CachedImage::of(&recipe, project)?;
@@ -44,10 +46,12 @@ pub fn bench(options: &BenchOptions, project: &Project) -> Result<()> {
         ..RunConfig::default()
     };
     eprintln!("crema: {choice}, OpenJDK {}", jre.version);
-    let subject = Subject { choice: &choice, kernel: &kernel, image: image.path(), config: &config };
-    let samples = repeat(&subject, options.rounds, project)?;
-    let kernel_bytes = fs::metadata(&kernel).map_err(Failure::io("read", &kernel))?.len();
-    print!("{}", render(&samples, kernel_bytes));
+    let workload = Workload { choice: &choice, image: image.path(), config: &config };
+    let kernels = Kernels { crema: kernel.as_deref(), linux: linux.as_ref() };
+    let samples = alternate(&workload, &kernels, options.rounds, project)?;
+    let mut table = times(&samples);
+    sizes(&mut table, &samples, &kernels, choice.memory)?;
+    print!("{}\n{}", provenance("boot", &choice, options.rounds, &linux), table.render());
     Ok(())
 }
 
@@ -69,35 +73,65 @@ fn hello_class() -> Result<Vec<u8>> {
     })
 }
 
-fn render(samples: &[Sample], kernel_bytes: u64) -> String {
-    let mut table = Table::new(&["start", "median", "best"]);
-    let milliseconds = |duration: Duration| format!("{:.1} ms", duration.as_secs_f64() * 1000.0);
-    let mut row = |name: &str, durations: Vec<Duration>| {
-        if let (Some(middle), Some(best)) = (median(durations.iter().copied()), durations.iter().min()) {
-            table.row([name.to_string(), milliseconds(middle), milliseconds(*best)]);
+/// The points of the start, and from outside the first output and the end.
+fn times(samples: &Samples) -> Comparison {
+    let mut comparison = Comparison::default();
+    // What each side has passed; `init` is a point of the Linux guest alone.
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in samples.crema.iter().chain(&samples.linux).flat_map(|sample| &sample.report.marks) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
         }
-    };
-    // The points that every run has passed, in the order of the first.
-    for (mark, _) in samples.first().map_or(&[][..], |sample| &sample.report.marks) {
-        let of_mark = |sample: &Sample| {
-            sample.report.marks.iter().find(|(name, _)| name == mark).map(|(_, duration)| *duration)
-        };
-        row(&format!("kernel entry to {mark}"), samples.iter().filter_map(of_mark).collect());
     }
-    row("QEMU's start to its end", samples.iter().map(|sample| sample.report.elapsed).collect());
+    for name in names {
+        let mark = |sample: &Sample| {
+            sample.report.marks.iter().find(|(other, _)| other == name).map(|(_, time)| *time)
+        };
+        time(&mut comparison, &format!("kernel entry to {name}"), samples, mark);
+    }
+    time(&mut comparison, "QEMU's start to the first output of main", samples, |sample| sample.first_output);
+    time(&mut comparison, "QEMU's start to its end", samples, |sample| Some(sample.report.elapsed));
+    comparison
+}
 
-    let mut sizes = Table::new(&["size", "bytes", "MiB"]);
-    let mut size = |name: &str, bytes: u64| {
-        sizes.row([name.to_string(), bytes.to_string(), format!("{:.1}", bytes as f64 / f64::from(1 << 20))]);
+fn time(
+    comparison: &mut Comparison,
+    name: &str,
+    samples: &Samples,
+    of: impl Fn(&Sample) -> Option<Duration>,
+) {
+    let milliseconds = |sample: &Sample| of(sample).map(|time| time.as_secs_f64() * 1000.0);
+    comparison.row(
+        name,
+        "ms",
+        samples.crema.iter().filter_map(milliseconds),
+        samples.linux.iter().filter_map(milliseconds),
+    );
+}
+
+/// Sizes in MiB: the kernel, and the memory that the application cannot have.
+fn sizes(
+    comparison: &mut Comparison,
+    samples: &Samples,
+    kernels: &Kernels,
+    machine: MemoryMib,
+) -> Result<()> {
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let file =
+        |path: &Path| fs::metadata(path).map(|file| mib(file.len())).map_err(Failure::io("read", path));
+    let crema = kernels.crema.map(file).transpose()?;
+    // Linux's as it is shipped, for its vmlinux has a symbol table that nobody needs to run it.
+    let linux = kernels.linux.map(|guest| file(&guest.compressed_kernel())).transpose()?;
+    comparison.row("kernel file", "MiB", crema, linux);
+    let beside = |sample: &Sample| {
+        let available = sample.report.memory.iter().find(|(name, _)| name == "available");
+        available.map(|(_, bytes)| machine.0 as f64 - mib(*bytes))
     };
-    size("kernel file", kernel_bytes);
-    for (name, _) in samples.first().map_or(&[][..], |sample| &sample.report.memory) {
-        let of_name = |sample: &Sample| {
-            sample.report.memory.iter().find(|(other, _)| other == name).map(|(_, bytes)| *bytes)
-        };
-        if let Some(bytes) = median(samples.iter().filter_map(of_name)) {
-            size(&format!("memory: {name}"), bytes);
-        }
-    }
-    format!("{}\n{}", table.render(), sizes.render())
+    comparison.row(
+        "memory not available to the application",
+        "MiB",
+        samples.crema.iter().filter_map(beside),
+        samples.linux.iter().filter_map(beside),
+    );
+    Ok(())
 }

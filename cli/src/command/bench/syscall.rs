@@ -1,15 +1,16 @@
 //! `crema bench syscall`: what system calls, switches, faults and signals cost.
 //!
-//! The program in `benchmarks/syscall` measures itself and prints lines `NAME: NANOSECONDS`; this module builds it, runs it
-//! in a guest, and prints the medians.
+//! The program in `benchmarks/syscall` measures itself and prints lines `NAME UNIT MEDIAN P25 P75 MIN SAMPLES`; this module
+//! builds it, runs it in the guests, and prints the medians over all runs.
 
-use std::{collections::BTreeMap, process::Command};
+use std::process::Command;
 
 use run_config::RunConfig;
 
 use super::{
-    measure::{Sample, Subject, median, repeat},
-    table::Table,
+    comparison::Comparison,
+    measure::{Kernels, Sample, Samples, Workload, alternate, linux_guest, wants_crema},
+    provenance,
 };
 use crate::{
     application,
@@ -21,7 +22,7 @@ use crate::{
         system_files,
     },
     machine::choice::{Choice, Payload},
-    options::{BenchOpponent, BenchOptions},
+    options::BenchOptions,
     project::Project,
 };
 
@@ -29,10 +30,11 @@ use crate::{
 const GUEST_PROGRAM: &str = "/app/syscall";
 
 pub fn bench(options: &BenchOptions, project: &Project) -> Result<()> {
-    if options.against == BenchOpponent::Linux {
-        return Err(Failure::new("the comparison with a Linux guest is not in this version"));
-    }
-    let kernel = project.kernel(options.machine.kernel.as_deref())?;
+    let kernel = match wants_crema(options.against) {
+        true => Some(project.kernel(options.machine.kernel.as_deref())?),
+        false => None,
+    };
+    let linux = linux_guest(options.against, project)?;
     let image = CachedImage::of(&recipe(project)?, project)?;
     let choice = Choice::make(&options.machine, Payload::Program, project)?;
     let config = RunConfig {
@@ -42,13 +44,10 @@ pub fn bench(options: &BenchOptions, project: &Project) -> Result<()> {
         ..RunConfig::default()
     };
     eprintln!("crema: {choice}");
-    let subject = Subject { choice: &choice, kernel: &kernel, image: image.path(), config: &config };
-    let samples = repeat(&subject, options.rounds, project)?;
-    let mut table = Table::new(&["what", "Crema"]);
-    for (name, nanoseconds) in medians(&samples) {
-        table.row([name, format!("{nanoseconds} ns")]);
-    }
-    print!("{}", table.render());
+    let workload = Workload { choice: &choice, image: image.path(), config: &config };
+    let kernels = Kernels { crema: kernel.as_deref(), linux: linux.as_ref() };
+    let samples = alternate(&workload, &kernels, options.rounds, project)?;
+    print!("{}\n{}", provenance("syscall", &choice, options.rounds, &linux), compare(&samples).render());
     Ok(())
 }
 
@@ -72,29 +71,42 @@ fn recipe(project: &Project) -> Result<Recipe> {
     Ok(recipe)
 }
 
-/// The median of each figure, in the order of the first run.
-fn medians(samples: &[Sample]) -> Vec<(String, u64)> {
-    let mut values: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    let mut order = Vec::new();
-    for (name, nanoseconds) in samples.iter().flat_map(|sample| figures(&sample.stdout)) {
-        let of_name = values.entry(name.clone()).or_default();
-        if of_name.is_empty() {
-            order.push(name);
-        }
-        of_name.push(nanoseconds);
-    }
-    order
-        .into_iter()
-        .filter_map(|name| Some((median(values.remove(&name)?)?, name)))
-        .map(|(v, n)| (n, v))
-        .collect()
+/// One measurement of one run.
+#[derive(Clone, Debug, PartialEq)]
+struct Figure<'a> {
+    name: &'a str,
+    unit: &'a str,
+    median: f64,
 }
 
-/// The lines `NAME: NANOSECONDS` of an output.
-fn figures(stdout: &str) -> impl Iterator<Item = (String, u64)> + '_ {
+fn compare(samples: &Samples) -> Comparison {
+    let all = |samples: &'_ [Sample]| -> Vec<String> {
+        samples.iter().map(|sample| sample.stdout.clone()).collect()
+    };
+    let (crema, linux) = (all(&samples.crema), all(&samples.linux));
+    let mut comparison = Comparison::default();
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for figure in crema.iter().chain(&linux).flat_map(|stdout| figures(stdout)) {
+        if !seen.contains(&(figure.name, figure.unit)) {
+            seen.push((figure.name, figure.unit));
+        }
+    }
+    for (name, unit) in seen {
+        let of = |side: &[String]| -> Vec<f64> {
+            let figures = side.iter().flat_map(|stdout| figures(stdout));
+            figures.filter(|figure| figure.name == name).map(|figure| figure.median).collect()
+        };
+        comparison.row(&name.replace('_', " "), unit, of(&crema), of(&linux));
+    }
+    comparison
+}
+
+/// The lines of an output that are measurements.
+fn figures(stdout: &str) -> impl Iterator<Item = Figure<'_>> {
     stdout.lines().filter_map(|line| {
-        let (name, value) = line.rsplit_once(": ")?;
-        Some((name.to_string(), value.trim().parse().ok()?))
+        let words: Vec<&str> = line.split(' ').collect();
+        let [name, unit, median, _, _, _, _] = words[..] else { return None };
+        Some(Figure { name, unit, median: median.parse().ok()? })
     })
 }
 
@@ -104,10 +116,11 @@ mod tests {
 
     #[test]
     fn figures_are_read() {
-        let text = "getppid: 52\nnote\nfutex: two CPUs: 1300\nbad: x\n";
+        let text = "getppid ns 52.5 50.0 60.0 49.0 31\nnote\npipe MB/s 1300.0 1 2 3 31\nbad ns x 1 2 3 4\n";
+        let figure = |name, unit, median| Figure { name, unit, median };
         assert_eq!(
             figures(text).collect::<Vec<_>>(),
-            [("getppid".into(), 52), ("futex: two CPUs".into(), 1300)]
+            [figure("getppid", "ns", 52.5), figure("pipe", "MB/s", 1300.0)]
         );
     }
 }

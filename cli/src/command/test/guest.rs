@@ -80,6 +80,7 @@ pub fn run(run: GuestRun, context: &Context) -> Result<GuestOutput> {
     let setup = Setup {
         choice: &choice,
         kernel: run.kernel,
+        linux: None,
         image: run.image,
         config: &run.config,
         folder: RunFolder::new(&context.project)?,

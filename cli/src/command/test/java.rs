@@ -358,7 +358,7 @@ fn lay_out<'a>(
     let classes = folder.join("classes");
     fs::create_dir_all(&classes).map_err(Failure::io("make", &classes))?;
     if !sources.is_empty() {
-        compile(name, &sources, &classes)?;
+        compile(&format!("java/{name}"), &sources, &classes)?;
     }
     for artefact in artefacts {
         let (from, to) = (artefact::fetch(artefact, &context.project)?, folder.join(&artefact.name));
@@ -368,8 +368,9 @@ fn lay_out<'a>(
     Ok(folder)
 }
 
-fn compile(name: &str, sources: &[PathBuf], classes: &Path) -> Result<()> {
-    let progress = Progress::start(format!("compiling tests/java/{name}"));
+/// Compiles the sources of a folder below `tests`.
+pub fn compile(name: &str, sources: &[PathBuf], classes: &Path) -> Result<()> {
+    let progress = Progress::start(format!("compiling tests/{name}"));
     let output = Command::new(format!("{JAVA_HOME}/bin/javac"))
         .args(["--release", "17", "-nowarn", "-d"])
         .arg(classes)
@@ -383,7 +384,7 @@ fn compile(name: &str, sources: &[PathBuf], classes: &Path) -> Result<()> {
         return Ok(());
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
-    Err(Failure::new(format!("tests/java/{name} does not compile:\n{}", complaint.trim_end())))
+    Err(Failure::new(format!("tests/{name} does not compile:\n{}", complaint.trim_end())))
 }
 
 #[cfg(test)]

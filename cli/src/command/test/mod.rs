@@ -13,6 +13,7 @@ mod java;
 mod java_spec;
 mod known_failures;
 mod linux;
+mod tool;
 
 use std::{
     collections::VecDeque,
@@ -105,6 +106,7 @@ pub fn test(options: &TestOptions, project: &Project) -> Result<u8> {
         Box::new(c_programs::ABI),
         Box::new(c_programs::STRESS),
         Box::new(java::JavaSuite),
+        Box::new(tool::ToolSuite),
     ];
     let (wanted_suite, wanted_names) = match options.filter.split_first() {
         None => (None, &[][..]),

@@ -291,6 +291,7 @@ fn qemu_takes_the_command_line_of_both_machines() {
         let setup = Setup {
             choice: &choice(kind, 2),
             kernel: &kernel,
+            linux: None,
             image: &image,
             config: &RunConfig::default(),
             folder: RunFolder::at(&run_folder),
@@ -315,6 +316,7 @@ fn what_qemu_says_when_it_does_not_start_is_told() {
     let setup = Setup {
         choice: &choice(MachineKind::Q35, 1),
         kernel: &folder.path().join("none"),
+        linux: None,
         image: &folder.path().join("none"),
         config: &RunConfig::default(),
         folder: RunFolder::at(folder.path()),

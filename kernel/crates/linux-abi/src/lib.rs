@@ -30,6 +30,7 @@ pub mod futex;
 pub mod memory;
 pub mod process;
 pub mod signal;
+pub mod socket;
 pub mod time;
 pub mod tty;
 

@@ -89,7 +89,7 @@ impl FileSystem for Tmpfs {
         self.device
     }
 
-    fn root(&self) -> Result<Arc<dyn Inode>, Errno> {
+    fn root(self: Arc<Self>) -> Result<Arc<dyn Inode>, Errno> {
         match self.root.get() {
             Some(root) => Ok(root.clone()),
             None => Err(Errno::EIO),

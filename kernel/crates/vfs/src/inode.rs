@@ -414,7 +414,7 @@ pub trait FileSystem: Send + Sync {
     fn device(&self) -> u64;
 
     /// Its root directory.
-    fn root(&self) -> Result<Arc<dyn Inode>, Errno>;
+    fn root(self: Arc<Self>) -> Result<Arc<dyn Inode>, Errno>;
 
     /// What `statfs(2)` tells, without the mount's flags.
     fn statistics(&self) -> Result<Statfs, Errno>;

@@ -67,7 +67,7 @@ impl MountRequest<'_> {
     fn into_mount(self, id: u32, mountpoint: Option<Path>) -> Result<Mount, Errno> {
         Ok(Mount {
             id,
-            root: Dentry::root(self.file_system.root()?),
+            root: Dentry::root(self.file_system.clone().root()?),
             file_system: self.file_system,
             mountpoint,
             flags: self.flags,
@@ -92,7 +92,7 @@ impl Namespace {
         let mount = mounts.add(|id| Mount { id, ..mount });
         let unnamed = Arc::new(Mount {
             id: 0,
-            root: Dentry::root(unnamed.root()?),
+            root: Dentry::root(unnamed.clone().root()?),
             file_system: unnamed,
             mountpoint: None,
             flags: StatfsFlags::empty(),

@@ -1,0 +1,3 @@
+/** A module with a main class. */
+module app {
+}

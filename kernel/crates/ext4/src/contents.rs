@@ -1,0 +1,280 @@
+//! Contents of regular files: between the page cache and the device.
+//!
+//! Reads go past the crate: the extents tell where the bytes lie, and neighbouring blocks are read with
+//! one request straight into page frames. Writes go through the crate, which allocates, and keeps
+//! blocks unwritten until their data is there. As its small block cache may hold written blocks back,
+//! reads of such a file go through the crate, too, until the next sync.
+
+use alloc::{sync::Arc, vec};
+use core::sync::atomic::Ordering;
+
+use block::SECTOR_BYTES;
+use frames::{PAGE_SIZE, PageRef};
+use linux_abi::{
+    Errno,
+    file::{FallocateFlags, Whence},
+};
+use page_cache::PageSource;
+use rsext4::{
+    FileExtent, FileExtentState, FileExtentTarget, PreallocationOptions, RangeOperation, ZeroRangeOptions,
+};
+use vfs::{FileSystem, MemoryObject, ObjectName, PageAccess};
+
+use crate::inode::Ext4Inode;
+
+const PAGE: u64 = PAGE_SIZE as u64;
+
+impl Ext4Inode {
+    fn extents(&self) -> Result<Arc<[FileExtent]>, Errno> {
+        // The lock is held while the crate is asked: what it then says is forgotten by a change that
+        // comes after, never remembered past one.
+        let mut known = self.extents.lock();
+        if let Some(extents) = &*known {
+            return Ok(extents.clone());
+        }
+        let map = self.file_system.read(|mounted| {
+            // In whole pages; an empty range would be an error.
+            let bytes = mounted.inode(self.number)?.size.next_multiple_of(PAGE).max(PAGE);
+            mounted.inode_extents(self.number, 0, bytes, FileExtentTarget::Data, usize::MAX)
+        })?;
+        let mut extents = map.extents;
+        extents.sort_unstable_by_key(|extent| extent.logical_start);
+        let is_sane = extents.windows(2).all(|pair| {
+            pair[0].logical_start.checked_add(pair[0].length).is_some_and(|end| end <= pair[1].logical_start)
+        });
+        if !is_sane {
+            return Err(Errno::EUCLEAN);
+        }
+        let extents: Arc<[FileExtent]> = extents.into();
+        *known = Some(extents.clone());
+        Ok(extents)
+    }
+
+    /// The crate has changed contents or where they lie.
+    fn forget_extents(&self) {
+        *self.extents.lock() = None;
+        self.settled_by.store(self.file_system.commits.next(), Ordering::Release);
+    }
+
+    /// Whether all contents are on the device.
+    fn is_settled(&self) -> bool {
+        !self.is_inline && self.settled_by.load(Ordering::Acquire) <= self.file_system.commits.last_ended()
+    }
+
+    /// Reads a page in pieces: for blocks that are smaller than pages, and extents that end inside.
+    fn read_pieces(&self, extents: &[FileExtent], offset: u64, page: &mut [u8]) -> Result<(), Errno> {
+        page.fill(0);
+        for extent in extents.iter().filter(|extent| is_readable(extent)) {
+            let start = extent.logical_start.max(offset);
+            let end = (extent.logical_start + extent.length).min(offset + PAGE);
+            if start < end {
+                let sector = (extent.physical_start + (start - extent.logical_start)) / SECTOR_BYTES as u64;
+                let piece = &mut page[(start - offset) as usize..(end - offset) as usize];
+                self.file_system.device.read(sector, piece)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_size(&self, size: u64) -> Result<(), Errno> {
+        self.pages.truncate(self, size, || {
+            if size == self.stored_size() {
+                return Ok(());
+            }
+            let frees_blocks = size < self.stored_size();
+            let result = self.file_system.change(|mounted| {
+                mounted.truncate_inode(self.number, size)?;
+                // Freed blocks must not get a new owner before it is durable that the old one has
+                // them no longer.
+                if frees_blocks { mounted.sync() } else { Ok(()) }
+            });
+            self.forget_extents();
+            result?;
+            self.refresh()
+        })
+    }
+
+    pub(crate) fn allocate_range(
+        &self,
+        flags: FallocateFlags,
+        offset: u64,
+        length: u64,
+    ) -> Result<(), Errno> {
+        let end = offset.checked_add(length).ok_or(Errno::EFBIG)?;
+        let keep_size = flags.contains(FallocateFlags::KEEP_SIZE);
+        let operation = match flags.difference(FallocateFlags::KEEP_SIZE) {
+            none if none.is_empty() && keep_size => RangeOperation::Allocate(PreallocationOptions::KEEP_SIZE),
+            none if none.is_empty() => RangeOperation::Allocate(PreallocationOptions::EXTEND_SIZE),
+            FallocateFlags::PUNCH_HOLE if keep_size => RangeOperation::PunchHole,
+            FallocateFlags::ZERO_RANGE if keep_size => RangeOperation::Zero(ZeroRangeOptions::KEEP_SIZE),
+            FallocateFlags::ZERO_RANGE => RangeOperation::Zero(ZeroRangeOptions::EXTEND_SIZE),
+            _ => return Err(Errno::EOPNOTSUPP),
+        };
+        let frees_blocks = operation == RangeOperation::PunchHole;
+        let apply = || {
+            if operation == RangeOperation::PunchHole {
+                self.split_extents_at_ends(offset, end)?;
+            }
+            let result = self.file_system.change(|mounted| {
+                mounted.operate_inode_range(self.number, offset, length, operation)?;
+                if frees_blocks { mounted.sync() } else { Ok(()) }
+            });
+            self.forget_extents();
+            result?;
+            self.refresh()
+        };
+        // Pages that are dirty have no blocks yet, or sizes that the crate does not know of.
+        self.pages.write_back_all(self)?;
+        match operation {
+            RangeOperation::Allocate(_) => {
+                let _alone = self.pages.lock_changes();
+                apply()?;
+            }
+            _ => self.pages.zero_range(offset, end, apply)?,
+        }
+        if !keep_size {
+            self.pages.grow(end);
+        }
+        Ok(())
+    }
+
+    /// Makes extents begin and end where a hole will, by making the blocks at its two ends unwritten.
+    ///
+    /// rsext4 0.9.2 takes a hole out of the middle of an extent without making room for the extent that
+    /// this adds: with a full node it fails and says that the node is damaged. Changing blocks to
+    /// unwritten does make room.
+    fn split_extents_at_ends(&self, offset: u64, end: u64) -> Result<(), Errno> {
+        let block_bytes = self.file_system.read(|mounted| Ok(mounted.statfs().block_size))?;
+        let (first, after) = (offset.next_multiple_of(block_bytes), end / block_bytes * block_bytes);
+        if first >= after {
+            return Ok(());
+        }
+        for block in [first, after - block_bytes] {
+            let extents = self.extents()?;
+            let index = extents.partition_point(|extent| extent.logical_start <= block);
+            let is_inside = index.checked_sub(1).is_some_and(|index| {
+                let extent = &extents[index];
+                let extent_end = extent.logical_start + extent.length;
+                block < extent_end && (extent.logical_start < first || extent_end > after)
+            });
+            if is_inside {
+                let operation = RangeOperation::Zero(ZeroRangeOptions::KEEP_SIZE);
+                let result = self.file_system.change(|mounted| {
+                    mounted.operate_inode_range(self.number, block, block_bytes, operation)
+                });
+                self.forget_extents();
+                result?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn find_region(&self, offset: u64, whence: Whence) -> Result<u64, Errno> {
+        let size = self.pages.size();
+        if offset >= size {
+            return Err(Errno::ENXIO);
+        }
+        if self.is_inline {
+            return Ok(if whence == Whence::Data { offset } else { size });
+        }
+        self.pages.write_back_all(self)?;
+        let mut hole = offset;
+        for extent in self.extents()?.iter().filter(|extent| is_readable(extent)) {
+            let end = extent.logical_start + extent.length;
+            if end <= offset {
+                continue;
+            }
+            match whence {
+                Whence::Data if extent.logical_start < size => return Ok(offset.max(extent.logical_start)),
+                Whence::Data => return Err(Errno::ENXIO),
+                _ if extent.logical_start > hole => return Ok(hole),
+                _ => hole = end,
+            }
+        }
+        if whence == Whence::Data { Err(Errno::ENXIO) } else { Ok(hole.min(size)) }
+    }
+}
+
+/// Whether an extent's blocks hold data: unwritten ones read as zeros.
+fn is_readable(extent: &FileExtent) -> bool {
+    extent.state == FileExtentState::Initialized
+}
+
+/// The extent that has all of the page at `offset`, if one does.
+fn extent_of_page(extents: &[FileExtent], offset: u64) -> Option<&FileExtent> {
+    let after = extents.partition_point(|extent| extent.logical_start <= offset);
+    let extent = extents.get(after.checked_sub(1)?)?;
+    (extent.logical_start + extent.length >= offset + PAGE).then_some(extent)
+}
+
+impl PageSource for Ext4Inode {
+    fn read_pages(&self, first: u64, pages: &mut [&mut [u8]]) -> Result<(), Errno> {
+        if !self.is_settled() {
+            // The crate reads runs of blocks itself; one buffer for all makes them long.
+            let mut bytes = vec![0; pages.len() * PAGE_SIZE];
+            self.file_system.read(|mounted| mounted.read_inode(self.number, first * PAGE, &mut bytes))?;
+            for (page, bytes) in pages.iter_mut().zip(bytes.chunks_exact(PAGE_SIZE)) {
+                page.copy_from_slice(bytes);
+            }
+            return Ok(());
+        }
+        let extents = self.extents()?;
+        let mut done = 0;
+        while done < pages.len() {
+            let offset = (first + done as u64) * PAGE;
+            let Some(extent) = extent_of_page(&extents, offset).filter(|extent| is_readable(extent)) else {
+                self.read_pieces(&extents, offset, pages[done])?;
+                done += 1;
+                continue;
+            };
+            let into = offset - extent.logical_start;
+            let run = (((extent.length - into) / PAGE) as usize).min(pages.len() - done);
+            let sector = (extent.physical_start + into) / SECTOR_BYTES as u64;
+            self.file_system.device.read_scattered(sector, &mut pages[done..done + run])?;
+            done += run;
+        }
+        Ok(())
+    }
+
+    fn write_bytes(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let result = self.file_system.change(|mounted| mounted.write_inode(self.number, offset, bytes));
+        self.forget_extents();
+        result?;
+        self.refresh()
+    }
+
+    fn reserve_page(&self) -> Result<(), Errno> {
+        self.file_system.promise(PAGE)
+    }
+
+    fn retain_page(&self) {
+        self.file_system.space.force(PAGE);
+    }
+
+    fn release_pages(&self, count: usize) {
+        self.file_system.space.withdraw(count as u64 * PAGE);
+    }
+}
+
+impl MemoryObject for Ext4Inode {
+    fn page(&self, index: u64, access: PageAccess) -> Result<PageRef, Errno> {
+        self.pages.mapped_page(self, index, access)
+    }
+
+    fn cached_page(&self, index: u64) -> Option<PageRef> {
+        self.pages.cached_page(index)
+    }
+
+    fn sync_pages(&self, first: u64, last: u64) -> Result<(), Errno> {
+        self.pages.write_back(self, first, last)?;
+        self.file_system.commit()
+    }
+
+    fn describe(&self) -> ObjectName {
+        ObjectName {
+            device: self.file_system.device(),
+            inode: self.number.raw().into(),
+            ..ObjectName::default()
+        }
+    }
+}

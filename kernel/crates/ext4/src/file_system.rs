@@ -1,0 +1,291 @@
+//! The mounted file system: the crate's lock, the inode cache, sync, and the list of the dead.
+
+use alloc::{
+    sync::{Arc, Weak},
+    vec::Vec,
+};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use block::BlockDevice;
+use hashbrown::HashMap;
+use ksync::{Mutex, WaitQueue};
+use linux_abi::{
+    Errno,
+    file::{DeviceNumber, NAME_MAX, Statfs, magic},
+};
+use rsext4::{Ext4ErrorKind, Ext4Result, InodeNumber, MountOptions, MountServices};
+use vfs::{FileSystem, Inode};
+
+use crate::{
+    commit::Commits,
+    core_io::{Device, Mounted, RealTime},
+    errno,
+    inode::Ext4Inode,
+};
+
+/// Whether to mount for reading only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading and writing.
+    ReadWrite,
+    /// Reading; the device is not written, so a journal that needs replay stays as it is.
+    ReadOnly,
+}
+
+/// A mounted ext4 file system.
+pub struct Ext4 {
+    core: Mutex<Core>,
+    pub(crate) device: Arc<dyn BlockDevice>,
+    device_number: u64,
+    pub(crate) commits: Commits,
+    inodes: Mutex<HashMap<u32, Weak<Ext4Inode>>>,
+    /// Threads that wait for an inode that is being dropped to be gone.
+    inode_gone: WaitQueue,
+    /// Inodes whose last name and last user are gone, and whose blocks are still to be freed.
+    dead: Mutex<Vec<InodeNumber>>,
+    /// Inodes that were dropped with contents that the next sync, of this number, puts on the device:
+    /// their successors have to know (see `contents`).
+    unsettled: Mutex<HashMap<u32, u64>>,
+    pub(crate) space: Space,
+}
+
+/// The crate's state, and whether anything changed since the last sync.
+struct Core {
+    mounted: Mounted,
+    is_changed: bool,
+}
+
+/// Room for dirty pages that have no blocks yet.
+#[derive(Default)]
+pub(crate) struct Space {
+    free_bytes: AtomicU64,
+    promised_bytes: AtomicU64,
+}
+
+/// Kept back from promises for what metadata may need: extent blocks, directory blocks.
+const METADATA_RESERVE_BYTES: u64 = 1 << 20;
+
+impl Space {
+    fn update(&self, mounted: &Mounted) {
+        let statistics = mounted.statfs();
+        let free = statistics.free_blocks.saturating_mul(statistics.block_size);
+        self.free_bytes.store(free.saturating_sub(METADATA_RESERVE_BYTES), Ordering::Relaxed);
+    }
+
+    /// Promises room, if there is.
+    pub(crate) fn promise(&self, bytes: u64) -> Result<(), Errno> {
+        let promised = self.promised_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if promised <= self.free_bytes.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.withdraw(bytes);
+        Err(Errno::ENOSPC)
+    }
+
+    /// Promises room that is known to be there.
+    pub(crate) fn force(&self, bytes: u64) {
+        self.promised_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes a promise back.
+    pub(crate) fn withdraw(&self, bytes: u64) {
+        self.promised_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// How many dead inodes may wait for the next sync before one is made for them.
+const MAX_DEAD: usize = 128;
+
+impl Ext4 {
+    /// Mounts the file system on `device`, which is known as `number`; replays its journal first, if
+    /// it may write. Errors: `EINVAL` if it is no ext4, `EUCLEAN` if it is damaged, `EOPNOTSUPP` if it
+    /// uses features that are not known here.
+    pub fn mount(
+        device: Arc<dyn BlockDevice>,
+        number: DeviceNumber,
+        access: Access,
+    ) -> Result<Arc<Self>, Errno> {
+        let options = match access {
+            Access::ReadWrite => MountOptions::read_write(),
+            Access::ReadOnly => MountOptions::read_only_no_journal_replay(),
+        };
+        let services = MountServices::new(RealTime, (), rsext4::NoopObserver);
+        let mounted = Mounted::mount(Device(device.clone()), services, options).map_err(errno)?;
+        let space = Space::default();
+        space.update(&mounted);
+        Ok(Arc::new(Self {
+            core: Mutex::new(Core { mounted, is_changed: false }),
+            device,
+            device_number: number.encode(),
+            commits: Commits::default(),
+            inodes: Mutex::default(),
+            inode_gone: WaitQueue::new(),
+            dead: Mutex::default(),
+            unsettled: Mutex::default(),
+            space,
+        }))
+    }
+
+    /// Looks something up in the crate.
+    pub(crate) fn read<T>(&self, operation: impl FnOnce(&mut Mounted) -> Ext4Result<T>) -> Result<T, Errno> {
+        operation(&mut self.core.lock().mounted).map_err(errno)
+    }
+
+    /// Changes something in the crate. If there is no space, that of dead inodes is freed first.
+    pub(crate) fn change<T>(
+        &self,
+        mut operation: impl FnMut(&mut Mounted) -> Ext4Result<T>,
+    ) -> Result<T, Errno> {
+        let result = self.try_change(&mut operation);
+        match result {
+            Err(error) if error.kind() == Ext4ErrorKind::NoSpace && !self.dead.lock().is_empty() => {
+                self.commit()?;
+                self.try_change(&mut operation).map_err(errno)
+            }
+            result => result.map_err(errno),
+        }
+    }
+
+    fn try_change<T>(&self, operation: &mut impl FnMut(&mut Mounted) -> Ext4Result<T>) -> Ext4Result<T> {
+        let mut core = self.core.lock();
+        core.is_changed = true;
+        let result = operation(&mut core.mounted);
+        self.space.update(&core.mounted);
+        result
+    }
+
+    /// Makes all that was changed until now durable, and frees the dead.
+    pub(crate) fn commit(&self) -> Result<(), Errno> {
+        self.commits.run(|| {
+            let mut core = self.core.lock();
+            if core.is_changed {
+                core.mounted.sync().map_err(errno)?;
+                core.is_changed = false;
+            }
+            // Until this sync is over the next one is not counted: all of these were before it.
+            let this = self.commits.next() - 1;
+            self.unsettled.lock().retain(|_, settled_by| *settled_by > this);
+            self.reap(&mut core)
+        })
+    }
+
+    /// Frees the blocks of dead inodes. The sync before made the removal of their names durable: were
+    /// blocks freed first, a crash could leave a name that leads to another file's data.
+    fn reap(&self, core: &mut Core) -> Result<(), Errno> {
+        let dead = core::mem::take(&mut *self.dead.lock());
+        for number in dead {
+            core.is_changed = true;
+            match core.mounted.reap_unlinked_inode(number) {
+                Ok(()) => {}
+                // The blocks stay allocated until the next mount, which finds the orphan again.
+                Err(error) => log::warn!("ext4: inode {number} could not be freed: {error:?}"),
+            }
+        }
+        self.space.update(&core.mounted);
+        Ok(())
+    }
+
+    /// Frees space for a promise that could not be given.
+    pub(crate) fn promise(&self, bytes: u64) -> Result<(), Errno> {
+        let result = self.space.promise(bytes);
+        if result.is_err() && !self.dead.lock().is_empty() {
+            self.commit()?;
+            return self.space.promise(bytes);
+        }
+        result
+    }
+
+    /// The inode with this number.
+    pub(crate) fn inode(self: &Arc<Self>, number: InodeNumber) -> Result<Arc<Ext4Inode>, Errno> {
+        self.inode_gone.wait_uninterruptible(|| {
+            let mut inodes = self.inodes.lock();
+            match inodes.get(&number.raw()) {
+                // One that is being dropped may still be writing: its successor waits.
+                Some(inode) => inode.upgrade().map(Ok),
+                None => {
+                    let made = self
+                        .read(|mounted| mounted.inode(number))
+                        .and_then(|info| Ext4Inode::new(self.clone(), info));
+                    let settled_by = self.unsettled.lock().get(&number.raw()).copied().unwrap_or(0);
+                    Some(made.map(|inode| {
+                        inode.settled_by.store(settled_by, Ordering::Relaxed);
+                        let inode = Arc::new(inode);
+                        inodes.insert(number.raw(), Arc::downgrade(&inode));
+                        inode
+                    }))
+                }
+            }
+        })
+    }
+
+    /// The inode is about to be dropped, its pages are written.
+    pub(crate) fn forget(&self, number: InodeNumber, settled_by: u64, is_dead: bool) {
+        if settled_by > self.commits.last_ended() {
+            self.unsettled.lock().insert(number.raw(), settled_by);
+        }
+        let is_many = is_dead && {
+            let mut dead = self.dead.lock();
+            dead.push(number);
+            dead.len() >= MAX_DEAD
+        };
+        self.inodes.lock().remove(&number.raw());
+        self.inode_gone.wake_all();
+        if is_many && let Err(error) = self.commit() {
+            log::warn!("ext4: removed files could not be freed: {error:?}");
+        }
+    }
+
+    /// Writes everything back and leaves the device clean, for power-off. Files may still be open:
+    /// what was removed meanwhile is then freed by the next mount.
+    pub fn shut_down(&self) -> Result<(), Errno> {
+        self.sync()?;
+        self.sync()?;
+        match self.core.lock().mounted.unmount() {
+            Err(error) if error.kind() == Ext4ErrorKind::Busy => Ok(()),
+            result => result.map_err(errno),
+        }
+    }
+}
+
+impl FileSystem for Ext4 {
+    fn name(&self) -> &'static str {
+        "ext4"
+    }
+
+    fn device(&self) -> u64 {
+        self.device_number
+    }
+
+    fn root(self: Arc<Self>) -> Result<Arc<dyn Inode>, Errno> {
+        let number = self.core.lock().mounted.root_inode();
+        Ok(self.inode(number)?)
+    }
+
+    fn statistics(&self) -> Result<Statfs, Errno> {
+        let statistics = self.core.lock().mounted.statfs();
+        let promised = self.space.promised_bytes.load(Ordering::Relaxed) / statistics.block_size.max(1);
+        let free = statistics.free_blocks.saturating_sub(promised);
+        Ok(Statfs {
+            kind: magic::EXT4,
+            bsize: statistics.block_size as i64,
+            frsize: statistics.block_size as i64,
+            blocks: statistics.total_blocks,
+            bfree: free,
+            bavail: free,
+            files: statistics.total_inodes.into(),
+            ffree: statistics.free_inodes.into(),
+            fsid: [self.device_number as i32, 0],
+            namelen: NAME_MAX as i64,
+            ..Statfs::default()
+        })
+    }
+
+    fn sync(&self) -> Result<(), Errno> {
+        let inodes: Vec<_> = self.inodes.lock().values().filter_map(Weak::upgrade).collect();
+        let mut result = Ok(());
+        for inode in inodes {
+            result = result.and(inode.write_back());
+        }
+        result.and(self.commit())
+    }
+}

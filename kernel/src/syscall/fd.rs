@@ -1,0 +1,86 @@
+//! Descriptors: duplicating them, their flags, and what `fcntl(2)` and `ioctl(2)` do with a file.
+
+use linux_abi::{
+    Errno,
+    file::{FcntlCommand, OpenFlags},
+};
+use vfs::FdFlags;
+
+use super::Result;
+use crate::{fs, refuse_once};
+
+/// `dup(2)`.
+pub fn sys_dup(fd: i32) -> Result {
+    fs::descriptors().duplicate(fd, 0, FdFlags::empty()).map(|fd| fd as usize)
+}
+
+/// `dup2(2)`: the same descriptor twice is nothing to do.
+pub fn sys_dup2(fd: i32, new: i32) -> Result {
+    if fd == new {
+        return fs::descriptor(fd).map(|_| new as usize);
+    }
+    fs::descriptors().duplicate_to(fd, new, FdFlags::empty()).map(|fd| fd as usize)
+}
+
+/// `dup3(2)`.
+pub fn sys_dup3(fd: i32, new: i32, flags: u32) -> Result {
+    let flags = OpenFlags::from_bits_retain(flags);
+    if fd == new || !(flags - OpenFlags::CLOEXEC).is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    let flags = if flags.contains(OpenFlags::CLOEXEC) { FdFlags::CLOEXEC } else { FdFlags::empty() };
+    fs::descriptors().duplicate_to(fd, new, flags).map(|fd| fd as usize)
+}
+
+/// `close_range(2)`.
+pub fn sys_close_range(first: u32, last: u32, flags: u32) -> Result {
+    const UNSHARE: u32 = 1 << 1;
+    const CLOEXEC: u32 = 1 << 2;
+    if flags & !(UNSHARE | CLOEXEC) != 0 || first > last {
+        return Err(Errno::EINVAL);
+    }
+    let clamp = |fd: u32| fd.min(i32::MAX as u32) as i32;
+    if flags & CLOEXEC != 0 {
+        fs::descriptors().set_close_on_exec_range(clamp(first), clamp(last));
+    } else {
+        fs::descriptors().close_range(clamp(first), clamp(last));
+    }
+    Ok(0)
+}
+
+/// `fcntl(2)`.
+pub fn sys_fcntl(fd: i32, command: u32, argument: u64) -> Result {
+    let file = fs::descriptor(fd)?;
+    let command = FcntlCommand::from_raw(command).ok_or(Errno::EINVAL)?;
+    let path_only = file.flags().contains(OpenFlags::PATH);
+    match command {
+        FcntlCommand::DupFd | FcntlCommand::DupFdCloexec => {
+            let minimum = usize::try_from(argument as i32).map_err(|_| Errno::EINVAL)?;
+            let flags =
+                if command == FcntlCommand::DupFdCloexec { FdFlags::CLOEXEC } else { FdFlags::empty() };
+            fs::descriptors().duplicate(fd, minimum, flags).map(|fd| fd as usize)
+        }
+        FcntlCommand::GetFd => fs::descriptors().flags(fd).map(|flags| flags.bits() as usize),
+        FcntlCommand::SetFd => {
+            let flags = FdFlags::from_bits_truncate(argument as u32);
+            fs::descriptors().set_flags(fd, flags).map(|()| 0)
+        }
+        FcntlCommand::GetFl => Ok(file.flags().bits() as usize | file.access() as usize),
+        _ if path_only => Err(Errno::EBADF),
+        FcntlCommand::SetFl => {
+            file.set_status_flags(OpenFlags::from_bits_retain(argument as u32)).map(|()| 0)
+        }
+        FcntlCommand::GetOwn | FcntlCommand::GetSig => Ok(0),
+        _ => {
+            refuse_once!("fcntl {command:?} is not offered: EINVAL");
+            Err(Errno::EINVAL)
+        }
+    }
+}
+
+/// `ioctl(2)`.
+pub fn sys_ioctl(fd: i32, request: u32, argument: usize) -> Result {
+    let file = fs::descriptor(fd)?;
+    file.require_not_path_only()?;
+    file.file().ioctl(request, argument)
+}

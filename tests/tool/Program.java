@@ -1,0 +1,47 @@
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
+import java.util.Arrays;
+
+/** Does what its first argument says, so that the tool can be seen to pass everything on. */
+public class Program {
+    public static void main(String[] args) throws Exception {
+        switch (args.length == 0 ? "hello" : args[0]) {
+            case "hello" -> System.out.println("hello");
+            case "show" -> {
+                System.out.println(Arrays.toString(args));
+                System.out.println(System.getenv("TEST_ENV") + " " + System.getProperty("test.property"));
+                System.out.println(Runtime.getRuntime().availableProcessors());
+                System.err.println("to standard error");
+                System.exit(7);
+            }
+            case "echo" -> {
+                var in = new BufferedReader(new InputStreamReader(System.in));
+                for (String line; (line = in.readLine()) != null;) {
+                    System.out.println("echo " + line);
+                }
+                System.out.println("end");
+            }
+            case "wait" -> {
+                Runtime.getRuntime().addShutdownHook(new Thread(() -> System.out.println("hook")));
+                System.out.println("ready");
+                Thread.sleep(Long.MAX_VALUE);
+            }
+            case "stay" -> {
+                Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+                    System.out.println("staying");
+                    while (true) {
+                        Thread.onSpinWait();
+                    }
+                }));
+                System.out.println("ready");
+                Thread.sleep(Long.MAX_VALUE);
+            }
+            case "flood" -> {
+                while (true) {
+                    System.out.println("flood");
+                }
+            }
+            default -> throw new IllegalArgumentException(args[0]);
+        }
+    }
+}
