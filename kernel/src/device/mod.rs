@@ -37,7 +37,7 @@ use linux_abi::Errno;
 use spin::Once;
 
 use self::interrupt::Line;
-pub use self::power::{power_off, reset};
+pub use self::power::power_off;
 use crate::arch::{apic, clock};
 
 /// A device and how it interrupts.
