@@ -25,6 +25,7 @@ mod syscall;
 mod task;
 mod time;
 mod user;
+mod vdso;
 
 use alloc::vec::Vec;
 
@@ -94,7 +95,10 @@ fn take_early_memory(boot: &mut BootInfo) -> core::ops::Range<u64> {
 
 /// The rest of the start, in a thread, so that it may wait for devices: then the program.
 extern "C" fn init(_: usize) -> ! {
-    let hooks = device::control::Hooks { signal: host_signal, power_off: host_power_off, crash_report: || None };
+    let hooks = device::control::Hooks { signal: host_signal, power_off: host_power_off, crash_report: fs::crash_report };
+    if let Some(seconds) = device::cmos::wall_clock_seconds() {
+        clock::set_realtime_ns(seconds * 1_000_000_000);
+    }
     if let Err(error) = device::start(hooks) {
         ::log::error!("cannot listen to the host: {error:?}");
     }

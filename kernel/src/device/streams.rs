@@ -26,6 +26,7 @@ pub struct Streams {
     pub stdout: Arc<Console>,
     /// Standard error.
     pub stderr: Arc<Console>,
+    kind: ConsoleKind,
     input: Arc<Input>,
     ports: [Option<Arc<Port>>; 2],
 }
@@ -73,6 +74,7 @@ pub fn open(config: &RunConfig) -> &'static Streams {
             Arc::new(Console::new(kind, input.clone(), file(output), &Application, number))
         };
         Streams {
+            kind,
             stdin: console(&ports[0], 0),
             stdout: console(&ports[0], 1),
             stderr: console(&ports[1], 2),
@@ -82,6 +84,12 @@ pub fn open(config: &RunConfig) -> &'static Streams {
     });
     apply_input_end();
     streams
+}
+
+/// The terminal, if the standard streams are one.
+pub fn terminal() -> Option<Arc<dyn File>> {
+    let streams = STREAMS.get()?;
+    (streams.kind == ConsoleKind::Terminal).then(|| streams.stdin.clone() as Arc<dyn File>)
 }
 
 /// Standard input ends after `total` bytes in all. The host may say so before the streams are open.

@@ -7,7 +7,7 @@ mod shootdown;
 
 use alloc::{
     format,
-    string::{String, ToString},
+    string::String,
     sync::Arc,
 };
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +27,8 @@ pub use shootdown::{MachineTlb, enter_idle, flush_kernel_range, leave_idle, serv
 
 use crate::{
     arch::{layout, paging},
-    random, task,
+    device::random,
+    task,
 };
 
 /// Lowest address that may be mapped (`/proc/sys/vm/mmap_min_addr`).

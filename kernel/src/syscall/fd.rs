@@ -11,7 +11,7 @@ use crate::{fs, refuse_once};
 
 /// `dup(2)`.
 pub fn sys_dup(fd: i32) -> Result {
-    fs::descriptors().duplicate(fd, 0, FdFlags::empty()).map(|fd| fd as usize)
+    fs::descriptors().duplicate(fd as u32, 0, FdFlags::empty()).map(|fd| fd as usize)
 }
 
 /// `dup2(2)`: the same descriptor twice is nothing to do.
@@ -19,7 +19,7 @@ pub fn sys_dup2(fd: i32, new: i32) -> Result {
     if fd == new {
         return fs::descriptor(fd).map(|_| new as usize);
     }
-    fs::descriptors().duplicate_to(fd, new, FdFlags::empty()).map(|fd| fd as usize)
+    fs::descriptors().duplicate_to(fd as u32, new as u32, FdFlags::empty()).map(|fd| fd as usize)
 }
 
 /// `dup3(2)`.
@@ -29,7 +29,7 @@ pub fn sys_dup3(fd: i32, new: i32, flags: u32) -> Result {
         return Err(Errno::EINVAL);
     }
     let flags = if flags.contains(OpenFlags::CLOEXEC) { FdFlags::CLOEXEC } else { FdFlags::empty() };
-    fs::descriptors().duplicate_to(fd, new, flags).map(|fd| fd as usize)
+    fs::descriptors().duplicate_to(fd as u32, new as u32, flags).map(|fd| fd as usize)
 }
 
 /// `close_range(2)`.
@@ -39,11 +39,10 @@ pub fn sys_close_range(first: u32, last: u32, flags: u32) -> Result {
     if flags & !(UNSHARE | CLOEXEC) != 0 || first > last {
         return Err(Errno::EINVAL);
     }
-    let clamp = |fd: u32| fd.min(i32::MAX as u32) as i32;
     if flags & CLOEXEC != 0 {
-        fs::descriptors().set_close_on_exec_range(clamp(first), clamp(last));
+        fs::descriptors().set_close_on_exec_range(first, last);
     } else {
-        fs::descriptors().close_range(clamp(first), clamp(last));
+        fs::descriptors().close_range(first, last);
     }
     Ok(0)
 }
@@ -58,12 +57,12 @@ pub fn sys_fcntl(fd: i32, command: u32, argument: u64) -> Result {
             let minimum = usize::try_from(argument as i32).map_err(|_| Errno::EINVAL)?;
             let flags =
                 if command == FcntlCommand::DupFdCloexec { FdFlags::CLOEXEC } else { FdFlags::empty() };
-            fs::descriptors().duplicate(fd, minimum, flags).map(|fd| fd as usize)
+            fs::descriptors().duplicate(fd as u32, minimum, flags).map(|fd| fd as usize)
         }
-        FcntlCommand::GetFd => fs::descriptors().flags(fd).map(|flags| flags.bits() as usize),
+        FcntlCommand::GetFd => fs::descriptors().flags(fd as u32).map(|flags| flags.bits() as usize),
         FcntlCommand::SetFd => {
             let flags = FdFlags::from_bits_truncate(argument as u32);
-            fs::descriptors().set_flags(fd, flags).map(|()| 0)
+            fs::descriptors().set_flags(fd as u32, flags).map(|()| 0)
         }
         FcntlCommand::GetFl => Ok(file.flags().bits() as usize | file.access() as usize),
         _ if path_only => Err(Errno::EBADF),

@@ -39,7 +39,7 @@ pub fn sys_openat(directory: i32, path: UserString, raw: u32, mode: u32) -> Resu
 
 /// `close(2)`.
 pub fn sys_close(fd: i32) -> Result {
-    fs::descriptors().close(fd).map(|()| 0)
+    fs::descriptors().close(fd as u32).map(|()| 0)
 }
 
 /// `read(2)`.

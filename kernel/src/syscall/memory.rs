@@ -5,7 +5,6 @@ use linux_abi::{
     Errno,
     memory::{MapFlags, MremapFlags, Prot},
 };
-use vfs::AccessMode;
 
 use super::Result;
 use crate::{fs, mm::space, user::UserPtr};
@@ -36,8 +35,8 @@ fn source_of(fd: i32) -> core::result::Result<MapSource, Errno> {
     let granted = |yes| if yes { Permission::Granted } else { Permission::Denied };
     Ok(MapSource {
         object: file.file().memory_object()?,
-        readable: granted(file.access() != AccessMode::Write),
-        writable: granted(file.access() != AccessMode::Read),
+        readable: granted(file.access().can_read()),
+        writable: granted(file.access().can_write()),
         executable: Permission::Granted,
     })
 }

@@ -19,6 +19,11 @@ use crate::{arch::trap::TrapFrame, signal, task, user::UserPtr};
 mod names;
 mod table;
 
+pub mod directory;
+pub mod fd;
+pub mod file;
+pub mod memory;
+pub mod stat;
 pub mod futex;
 pub mod info;
 pub mod process;
