@@ -126,6 +126,11 @@ unsafe fn install(cpu: *mut PerCpu) {
     unsafe { (*cpu).apic_id.set(initial_apic_id()) };
     // SAFETY: IA32_GS_BASE; the kernel owns GS.
     unsafe { Msr::new(0xC000_0101).write(cpu as u64) };
+    if features().rdtscp || features().rdpid {
+        // What `getcpu` in the vDSO reads by RDTSCP or RDPID, coded as Linux does: the NUMA node, 0, above bit 11.
+        // SAFETY: IA32_TSC_AUX, which is there if one of the instructions is; valid per this function's contract.
+        unsafe { Msr::new(0xC000_0103).write((*cpu).index as u64) };
+    }
     // SAFETY: valid per this function's contract.
     CPUS[unsafe { (*cpu).index }].store(cpu, Ordering::Release);
 }
