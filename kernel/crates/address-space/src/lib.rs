@@ -48,7 +48,6 @@ mod protect;
 mod query;
 mod remap;
 mod report;
-mod shared;
 mod reverse_map;
 mod space;
 
