@@ -13,6 +13,7 @@ mod device;
 mod fs;
 mod futex;
 mod heap;
+mod ipc;
 mod log;
 mod mm;
 mod panic;
@@ -98,7 +99,7 @@ extern "C" fn init(_: usize) -> ! {
     if vdso::init().is_err() {
         panic!("no memory for the vDSO");
     }
-    let hooks = device::control::Hooks { signal: host_signal, power_off: host_power_off, crash_report: || None };
+    let hooks = device::control::Hooks { signal: host_signal, power_off: host_power_off, crash_report: fs::crash_report };
     if let Err(error) = device::start(hooks) {
         ::log::error!("cannot listen to the host: {error:?}");
     }

@@ -17,9 +17,10 @@ use core::sync::atomic::{AtomicU16, Ordering};
 use ksync::SpinLock;
 use linux_abi::{
     Errno,
-    file::{AT_FDCWD, OpenFlags, StatfsFlags},
-    signal::Signal,
+    file::{AT_FDCWD, DeviceNumber, OpenFlags, StatfsFlags},
+
 };
+use run_config::RunConfig;
 use spin::Once;
 use vfs::{AccessMode, Blocking, FdFlags, FdTable, FinalLink, MountRequest, Namespace, OpenFile, OpenRequest, Path};
 
@@ -32,6 +33,8 @@ static UMASK: AtomicU16 = AtomicU16::new(0o022);
 
 /// Soft limit of descriptors at the start, as on Linux.
 const DESCRIPTOR_LIMIT: usize = 1024;
+/// The major number that Linux gives virtio disks as a rule.
+const VIRTIO_BLOCK_MAJOR: u32 = 254;
 
 /// The tree of names.
 pub fn namespace() -> &'static Namespace {
@@ -45,7 +48,7 @@ pub fn descriptors() -> &'static FdTable {
 
 /// The open file behind a descriptor.
 pub fn descriptor(fd: i32) -> Result<Arc<OpenFile>, Errno> {
-    descriptors().get(fd)
+    descriptors().get(fd as u32)
 }
 
 /// Gives `file` the lowest free descriptor.
@@ -104,7 +107,8 @@ pub fn base(directory: i32, path: &[u8]) -> Result<Path, Errno> {
 /// Mounts the root file system from the first disk, and what every program expects below it.
 pub fn mount_root() -> Result<(), String> {
     let disk = device::disks().next().ok_or("the machine has no disk to start from")?;
-    let root = ext4::Ext4FileSystem::mount(disk)
+    let number = DeviceNumber { major: VIRTIO_BLOCK_MAJOR, minor: 0 };
+    let root = ext4::Ext4::mount(disk, number, ext4::Access::ReadWrite)
         .map_err(|error| format!("the disk holds no ext4 file system that can be mounted: {error:?}"))?;
     let request = MountRequest {
         file_system: root,
@@ -112,13 +116,17 @@ pub fn mount_root() -> Result<(), String> {
         flags: StatfsFlags::RELATIME,
         options: "",
     };
-    let unnamed = tmpfs::Tmpfs::new(tmpfs::Limits::default());
+    let unnamed = tmpfs::Tmpfs::new("anon_inodefs", usize::MAX, 0o755);
     let namespace = Namespace::new(request, unnamed, Box::new(special::Devices))
         .map_err(|error| format!("the root file system cannot be read: {error:?}"))?;
     NAMESPACE.call_once(|| namespace);
-    for (mountpoint, options) in [("/tmp", "size=50%"), ("/run", "size=10%"), ("/dev", "mode=755"), ("/dev/shm", "size=50%")] {
+    // Half of memory at most, as on Linux; what is there takes memory, what is free does not.
+    let half = frames::statistics().total / 2;
+    for (mountpoint, permissions, options) in
+        [("/tmp", 0o1777, ""), ("/run", 0o755, "mode=755"), ("/dev", 0o755, "mode=755"), ("/dev/shm", 0o1777, "")]
+    {
         let request = MountRequest {
-            file_system: tmpfs::Tmpfs::new(tmpfs::Limits::default()),
+            file_system: tmpfs::Tmpfs::new("tmpfs", half, permissions),
             source: "tmpfs",
             flags: StatfsFlags::NOSUID | StatfsFlags::NODEV,
             options,
@@ -139,9 +147,10 @@ fn mount(mountpoint: &str, request: MountRequest<'_>) -> Result<(), String> {
 }
 
 /// Opens standard input, output and error.
-pub fn open_standard_files() -> Result<(), Errno> {
-    for (file, access) in device::streams::standard_files() {
-        let file = OpenFile::anonymous(file, access, OpenFlags::empty());
+pub fn open_standard_files(config: &RunConfig) -> Result<(), Errno> {
+    let streams = device::streams::open(config);
+    for file in [&streams.stdin, &streams.stdout, &streams.stderr] {
+        let file = OpenFile::anonymous(file.clone(), AccessMode::ReadWrite, OpenFlags::empty());
         descriptors().insert(file, FdFlags::empty())?;
     }
     Ok(())
@@ -172,9 +181,6 @@ pub fn read_file(path: &str) -> Result<Vec<u8>, Errno> {
     bytes.truncate(done);
     Ok(bytes)
 }
-
-/// A signal has been queued that its target blocks: a `signalfd(2)` may have become readable.
-pub fn signal_queued(_signal: Signal) {}
 
 /// Makes durable what was written, at the end.
 pub fn at_exit() {

@@ -1,17 +1,17 @@
 //! Device files.
 
-use alloc::{boxed::Box, sync::Arc};
+use alloc::sync::Arc;
 use core::any::Any;
 
 use linux_abi::{
     Errno,
-    file::{DeviceNumber, FileType, OpenFlags},
+    file::{DeviceNumber, FileType},
 };
 use vfs::{
-    AccessMode, Blocking, File, FinalLink, Inode, NewInode, ReadDst, SpecialFiles, WriteSrc,
+    AccessMode, Blocking, File, Inode, NewInode, ReadDst, SpecialFiles, WriteSrc,
 };
 
-use super::{namespace, working_directory};
+use super::namespace;
 use crate::device;
 
 /// The memory devices (Linux Documentation/admin-guide/devices.txt, major 1).
@@ -44,7 +44,7 @@ pub fn populate_dev() -> Result<(), Errno> {
     let root = namespace().root().clone();
     for (name, major, minor, permissions) in NODES {
         let path = alloc::format!("/dev/{name}");
-        let node = NewInode::Device(FileType::CharacterDevice, DeviceNumber { major, minor });
+        let node = NewInode::Device(FileType::CharDevice, DeviceNumber { major, minor });
         namespace().create(&root, path.as_bytes(), node, permissions)?;
     }
     for (name, target) in LINKS {
@@ -60,7 +60,7 @@ pub struct Devices;
 
 impl SpecialFiles for Devices {
     fn open_device(&self, kind: FileType, device: DeviceNumber, access: AccessMode) -> Result<Arc<dyn File>, Errno> {
-        if kind != FileType::CharacterDevice {
+        if kind != FileType::CharDevice {
             return Err(Errno::ENXIO);
         }
         let memory = match (device.major, device.minor) {
@@ -68,7 +68,10 @@ impl SpecialFiles for Devices {
             (MEMORY, ZERO) => Memory::Zero,
             (MEMORY, FULL) => Memory::Full,
             (MEMORY, RANDOM | URANDOM) => Memory::Random,
-            (TTY, 0 | 1) => return device::streams::terminal(access).ok_or(Errno::ENXIO),
+            (TTY, 0 | 1) => {
+                let _ = access;
+                return device::streams::terminal().ok_or(Errno::ENXIO);
+            }
             _ => return Err(Errno::ENXIO),
         };
         Ok(Arc::new(memory))

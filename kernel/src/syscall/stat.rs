@@ -13,7 +13,6 @@ use super::{Result, UserString};
 use crate::{fs, user::UserPtr};
 
 fn to_stat(metadata: &Metadata) -> Stat {
-    let time = |time: Timestamp| Timespec { sec: time.seconds, nsec: i64::from(time.nanoseconds) };
     Stat {
         dev: metadata.id.device,
         ino: metadata.id.number,
@@ -25,9 +24,12 @@ fn to_stat(metadata: &Metadata) -> Stat {
         size: metadata.size as i64,
         blksize: i64::from(metadata.block_bytes),
         blocks: metadata.blocks as i64,
-        atime: time(metadata.accessed),
-        mtime: time(metadata.modified),
-        ctime: time(metadata.changed),
+        atime: metadata.accessed.seconds as u64,
+        atime_nsec: u64::from(metadata.accessed.nanoseconds),
+        mtime: metadata.modified.seconds as u64,
+        mtime_nsec: u64::from(metadata.modified.nanoseconds),
+        ctime: metadata.changed.seconds as u64,
+        ctime_nsec: u64::from(metadata.changed.nanoseconds),
         ..Default::default()
     }
 }

@@ -64,6 +64,7 @@ pub fn sys_clock_settime(clock: i32, value: UserPtr<Timespec>) -> Result {
     match clock {
         Clock::Realtime => {
             clock::set_realtime_ns(ns);
+            ipc::clock::realtime_was_set();
             Ok(0)
         }
         _ => Err(Errno::EINVAL),

@@ -15,7 +15,9 @@ mod fd_table;
 mod file;
 mod inode;
 mod io;
+mod known_as;
 mod locks;
+mod mapped;
 mod mount;
 mod namespace;
 mod open;
@@ -34,8 +36,10 @@ pub use inode::{
     next_anonymous_device,
 };
 pub use io::{ReadDst, SliceSrc, WriteSrc};
+pub use known_as::{KnownAs, set_unmapper, unmap_pages};
 pub use linux_abi::file::AccessMode;
 pub use locks::{HeldLock, LockKind, LockOwner, LockRange, LockTable, LockWait};
+pub use mapped::{MemoryMap, set_memory_map, unmap_pages_from};
 pub use mount::{Mount, Path};
 pub use namespace::{MountRequest, Namespace, SpecialFiles};
 pub use open::OpenRequest;
