@@ -130,7 +130,8 @@ pub fn report_application_crash(signal: Signal, frame: &TrapFrame) {
         if return_address == 0 {
             break;
         }
-        log::error!("by {}", crate::mm::describe_code(return_address));
+        // As above: the call is before the address to return to.
+        log::error!("by {}", crate::mm::describe_code(return_address - 1));
         if next <= frame_pointer {
             break;
         }

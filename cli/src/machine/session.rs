@@ -31,6 +31,7 @@ use crate::{
     application,
     failure::{Failure, Result},
     scratch::ScratchFolder,
+    symbolize::{Filter, Sources, Symbolizer},
 };
 
 /// How long a machine may take to power off after its program has ended.
@@ -184,6 +185,11 @@ pub fn run(setup: Setup, streams: Streams, Events { sender, events }: Events) ->
         deadline: setup.limit.map(|limit| started + limit),
         power_off_patience: POWER_OFF_PATIENCE,
         activity: Arc::default(),
+        // The addresses of a Linux guest are not in our files.
+        names: match setup.linux {
+            None => Sources { kernel: Some(setup.kernel.into()), image: Some(setup.image.into()) },
+            Some(_) => Sources::default(),
+        },
         sender,
         events,
         state: State::default(),
@@ -220,6 +226,7 @@ struct Conversation {
     deadline: Option<Instant>,
     power_off_patience: Duration,
     activity: Arc<Activity>,
+    names: Sources,
     sender: Sender<Event>,
     events: mpsc::Receiver<Event>,
     state: State,
@@ -264,7 +271,8 @@ impl Conversation {
                 }
             }));
         }
-        let mut log = Tee { file: log_file, second: streams.kernel_log };
+        let tee = Tee { file: log_file, second: streams.kernel_log };
+        let mut log = Filter::new(Symbolizer::new(self.names.clone()), tee);
         movers.push(thread::spawn(move || {
             // A full disk must not end the run; what could be written is there.
             let _ = copy_out(kernel_log, &mut log, &Activity::default());
@@ -362,7 +370,10 @@ impl Conversation {
             Message::Signal(number) => {
                 state.end.get_or_insert(End::Signal(number));
             }
-            Message::Panic(text) => state.end = Some(End::Panic(text)),
+            Message::Panic(text) => {
+                let text = Symbolizer::new(self.names.clone()).annotate(&text).into_owned();
+                state.end = Some(End::Panic(text));
+            }
             Message::FileStart { name, .. } => {
                 state.file = Some(self.folder.guest_file(&name).map(|(path, file)| {
                     state.files.push(path);

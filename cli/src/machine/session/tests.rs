@@ -144,6 +144,7 @@ impl Play {
             deadline: self.limit.map(|limit| Instant::now() + limit),
             power_off_patience: Duration::from_millis(100),
             activity: Arc::default(),
+            names: Sources::default(),
             sender,
             events,
             state: State::default(),
