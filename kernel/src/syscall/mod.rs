@@ -26,6 +26,7 @@ pub mod fd;
 pub mod file;
 pub mod futex;
 pub mod info;
+pub mod lock;
 pub mod memory;
 pub mod pipe;
 pub mod poll;
@@ -38,6 +39,7 @@ pub mod stat;
 pub mod thread;
 pub mod time;
 pub mod timer;
+pub mod xattr;
 
 pub use names::name;
 

@@ -11,7 +11,9 @@ use linux_abi::{
     time::{Itimerspec, Itimerval, Timespec, Timeval, Tms},
 };
 
-use super::{Argument, Result, UserString, name, directory, epoll, event, fd, file, futex, info, memory, pipe, poll, process, random, schedule, signals, socket, stat, thread, time, timer};
+use super::{
+    Argument, Result, UserString, directory, epoll, event, fd, file, futex, info, lock, memory, name, pipe, poll, process, random, schedule, signals, socket, stat, thread, time, timer, xattr,
+};
 use crate::user::UserPtr;
 
 macro_rules! syscalls {
@@ -59,10 +61,10 @@ macro_rules! syscalls {
 }
 
 syscalls! {
-    0 => file::sys_read(fd: i32, buffer: u64, count: usize);
-    1 => file::sys_write(fd: i32, buffer: u64, count: usize);
+    0 => file::sys_read(fd: i32, buffer: u64, len: usize);
+    1 => file::sys_write(fd: i32, buffer: u64, len: usize);
     2 => file::sys_open(path: UserString, flags: u32, mode: u32);
-    3 => file::sys_close(fd: i32);
+    3 => fd::sys_close(fd: i32);
     4 => stat::sys_stat(path: UserString, into: UserPtr<Stat>);
     5 => stat::sys_fstat(fd: i32, into: UserPtr<Stat>);
     6 => stat::sys_lstat(path: UserString, into: UserPtr<Stat>);
@@ -74,9 +76,9 @@ syscalls! {
     12 => memory::sys_brk(address: usize);
     13 => signals::sys_rt_sigaction(signal: u32, new: UserPtr<SigAction>, old: UserPtr<SigAction>, set_size: usize);
     14 => signals::sys_rt_sigprocmask(how: u32, set: UserPtr<u64>, old: UserPtr<u64>, set_size: usize);
-    16 => fd::sys_ioctl(fd: i32, request: u32, argument: usize);
-    17 => file::sys_pread64(fd: i32, buffer: u64, count: usize, at: i64);
-    18 => file::sys_pwrite64(fd: i32, buffer: u64, count: usize, at: i64);
+    16 => fd::sys_ioctl(fd: i32, request: u32, argument: u64);
+    17 => file::sys_pread64(fd: i32, buffer: u64, len: usize, offset: i64);
+    18 => file::sys_pwrite64(fd: i32, buffer: u64, len: usize, offset: i64);
     19 => file::sys_readv(fd: i32, vector: UserPtr<[u64; 2]>, count: usize);
     20 => file::sys_writev(fd: i32, vector: UserPtr<[u64; 2]>, count: usize);
     21 => stat::sys_access(path: UserString, mode: u32);
@@ -95,6 +97,7 @@ syscalls! {
     37 => timer::sys_alarm(seconds: u32);
     38 => timer::sys_setitimer(which: u32, new: UserPtr<Itimerval>, old: UserPtr<Itimerval>);
     39 => process::sys_getpid();
+    40 => file::sys_sendfile(to: i32, from: i32, offset: UserPtr<i64>, count: usize);
     41 => socket::sys_socket(family: i32, kind: u32, protocol: i32);
     42 => socket::sys_connect(fd: i32, address: UserPtr<u8>, len: i32);
     43 => socket::sys_accept(fd: i32, address: UserPtr<u8>, len: UserPtr<i32>);
@@ -119,21 +122,22 @@ syscalls! {
     62 => signals::sys_kill(pid: i32, signal: u32);
     63 => info::sys_uname(into: UserPtr<Utsname>);
     72 => fd::sys_fcntl(fd: i32, command: u32, argument: u64);
+    73 => lock::sys_flock(fd: i32, operation: u32);
     74 => file::sys_fsync(fd: i32);
     75 => file::sys_fdatasync(fd: i32);
-    76 => file::sys_truncate(path: UserString, size: i64);
-    77 => file::sys_ftruncate(fd: i32, size: i64);
-    79 => directory::sys_getcwd(buffer: UserPtr<u8>, size: usize);
+    76 => stat::sys_truncate(path: UserString, size: i64);
+    77 => stat::sys_ftruncate(fd: i32, size: i64);
+    79 => directory::sys_getcwd(buffer: UserPtr<u8>, len: usize);
     80 => directory::sys_chdir(path: UserString);
     81 => directory::sys_fchdir(fd: i32);
-    82 => directory::sys_rename(from: UserString, to: UserString);
+    82 => directory::sys_rename(old: UserString, new: UserString);
     83 => directory::sys_mkdir(path: UserString, mode: u32);
     84 => directory::sys_rmdir(path: UserString);
     85 => file::sys_creat(path: UserString, mode: u32);
-    86 => directory::sys_link(from: UserString, to: UserString);
+    86 => directory::sys_link(old: UserString, new: UserString);
     87 => directory::sys_unlink(path: UserString);
     88 => directory::sys_symlink(text: UserString, path: UserString);
-    89 => directory::sys_readlink(path: UserString, buffer: UserPtr<u8>, size: i32);
+    89 => directory::sys_readlink(path: UserString, buffer: UserPtr<u8>, len: i32);
     90 => stat::sys_chmod(path: UserString, mode: u32);
     91 => stat::sys_fchmod(fd: i32, mode: u32);
     92 => stat::sys_chown(path: UserString, uid: u32, gid: u32);
@@ -165,6 +169,8 @@ syscalls! {
     129 => signals::sys_rt_sigqueueinfo(pid: i32, signal: u32, info: UserPtr<SigInfo>);
     130 => signals::sys_rt_sigsuspend(set: UserPtr<u64>, set_size: usize);
     131 => signals::sys_sigaltstack(new: UserPtr<StackT>, old: UserPtr<StackT>);
+    132 => stat::sys_utime(path: UserString, times: UserPtr<[i64; 2]>);
+    133 => directory::sys_mknod(path: UserString, mode: u32, device: u32);
     135 => process::sys_personality(persona: u32);
     137 => stat::sys_statfs(path: UserString, into: UserPtr<Statfs>);
     138 => stat::sys_fstatfs(fd: i32, into: UserPtr<Statfs>);
@@ -188,15 +194,29 @@ syscalls! {
     169 => process::sys_reboot(magic1: u32, magic2: u32, command: u32, argument: u64);
     170 => info::sys_sethostname(name: UserPtr<u8>, len: usize);
     186 => thread::sys_gettid();
+    187 => file::sys_readahead(fd: i32, offset: i64, len: usize);
+    188 => xattr::sys_setxattr(path: UserString, name: UserString, value: UserPtr<u8>, len: usize, flags: u32);
+    189 => xattr::sys_lsetxattr(path: UserString, name: UserString, value: UserPtr<u8>, len: usize, flags: u32);
+    190 => xattr::sys_fsetxattr(fd: i32, name: UserString, value: UserPtr<u8>, len: usize, flags: u32);
+    191 => xattr::sys_getxattr(path: UserString, name: UserString, into: UserPtr<u8>, room: usize);
+    192 => xattr::sys_lgetxattr(path: UserString, name: UserString, into: UserPtr<u8>, room: usize);
+    193 => xattr::sys_fgetxattr(fd: i32, name: UserString, into: UserPtr<u8>, room: usize);
+    194 => xattr::sys_listxattr(path: UserString, into: UserPtr<u8>, room: usize);
+    195 => xattr::sys_llistxattr(path: UserString, into: UserPtr<u8>, room: usize);
+    196 => xattr::sys_flistxattr(fd: i32, into: UserPtr<u8>, room: usize);
+    197 => xattr::sys_removexattr(path: UserString, name: UserString);
+    198 => xattr::sys_lremovexattr(path: UserString, name: UserString);
+    199 => xattr::sys_fremovexattr(fd: i32, name: UserString);
     200 => signals::sys_tkill(tid: i32, signal: u32);
     201 => time::sys_time(into: UserPtr<i64>);
     202 => futex::sys_futex(address: UserPtr<u32>, operation: u32, value: u32, timeout_or_value2: u64, address2: UserPtr<u32>, value3: u32);
     203 => schedule::sys_sched_setaffinity(tid: i32, len: usize, mask: UserPtr<u8>);
     204 => schedule::sys_sched_getaffinity(tid: i32, len: usize, mask: UserPtr<u8>);
     213 => epoll::sys_epoll_create(size: i32);
-    217 => directory::sys_getdents64(fd: i32, buffer: UserPtr<u8>, size: u32);
+    217 => directory::sys_getdents64(fd: i32, buffer: UserPtr<u8>, len: u32);
     218 => thread::sys_set_tid_address(address: u64);
     219 => time::sys_restart_syscall();
+    221 => file::sys_fadvise64(fd: i32, offset: i64, len: i64, advice: u32);
     222 => timer::sys_timer_create(clock: i32, event: UserPtr<timer::SigEvent>, id: UserPtr<i32>);
     223 => timer::sys_timer_settime(id: i32, flags: u32, new: UserPtr<Itimerspec>, old: UserPtr<Itimerspec>);
     224 => timer::sys_timer_gettime(id: i32, into: UserPtr<Itimerspec>);
@@ -210,28 +230,32 @@ syscalls! {
     232 => epoll::sys_epoll_wait(epoll: i32, events: UserPtr<EpollEvent>, max: i32, timeout_ms: i32);
     233 => epoll::sys_epoll_ctl(epoll: i32, operation: u32, fd: i32, event: UserPtr<EpollEvent>);
     234 => signals::sys_tgkill(pid: i32, tid: i32, signal: u32);
+    235 => stat::sys_utimes(path: UserString, times: UserPtr<Timeval>);
     247 => process::sys_waitid(kind: u32, id: i32, info: UserPtr<u8>, options: u32, usage: UserPtr<u8>);
     257 => file::sys_openat(directory: i32, path: UserString, flags: u32, mode: u32);
     258 => directory::sys_mkdirat(directory: i32, path: UserString, mode: u32);
+    259 => directory::sys_mknodat(directory: i32, path: UserString, mode: u32, device: u32);
     260 => stat::sys_fchownat(directory: i32, path: UserString, uid: u32, gid: u32, flags: u32);
+    261 => stat::sys_futimesat(directory: i32, path: UserString, times: UserPtr<Timeval>);
     262 => stat::sys_newfstatat(directory: i32, path: UserString, into: UserPtr<Stat>, flags: u32);
     263 => directory::sys_unlinkat(directory: i32, path: UserString, flags: u32);
-    264 => directory::sys_renameat(from_directory: i32, from: UserString, to_directory: i32, to: UserString);
-    265 => directory::sys_linkat(from_directory: i32, from: UserString, to_directory: i32, to: UserString, flags: u32);
+    264 => directory::sys_renameat(old_directory: i32, old: UserString, new_directory: i32, new: UserString);
+    265 => directory::sys_linkat(old_directory: i32, old: UserString, new_directory: i32, new: UserString, flags: u32);
     266 => directory::sys_symlinkat(text: UserString, directory: i32, path: UserString);
-    267 => directory::sys_readlinkat(directory: i32, path: UserString, buffer: UserPtr<u8>, size: i32);
+    267 => directory::sys_readlinkat(directory: i32, path: UserString, buffer: UserPtr<u8>, len: i32);
     268 => stat::sys_fchmodat(directory: i32, path: UserString, mode: u32);
     269 => stat::sys_faccessat(directory: i32, path: UserString, mode: u32);
     270 => poll::sys_pselect6(descriptors: i32, read: UserPtr<u64>, write: UserPtr<u64>, except: UserPtr<u64>, timeout: UserPtr<Timespec>, mask: UserPtr<[u64; 2]>);
     271 => poll::sys_ppoll(fds: UserPtr<PollFd>, count: u32, timeout: UserPtr<Timespec>, mask: UserPtr<u64>, mask_size: usize);
     273 => futex::sys_set_robust_list(head: u64, len: usize);
     274 => futex::sys_get_robust_list(tid: i32, head: UserPtr<u64>, len: UserPtr<usize>);
+    277 => file::sys_sync_file_range(fd: i32, offset: i64, len: i64, flags: u32);
     280 => stat::sys_utimensat(directory: i32, path: UserString, times: UserPtr<[Timespec; 2]>, flags: u32);
     281 => epoll::sys_epoll_pwait(epoll: i32, events: UserPtr<EpollEvent>, max: i32, timeout_ms: i32, mask: UserPtr<u64>, mask_size: usize);
     282 => event::sys_signalfd(fd: i32, mask: UserPtr<u64>, mask_size: usize);
     283 => event::sys_timerfd_create(clock: i32, flags: u32);
     284 => event::sys_eventfd(initial: u32);
-    285 => file::sys_fallocate(fd: i32, mode: u32, at: i64, length: i64);
+    285 => stat::sys_fallocate(fd: i32, mode: u32, offset: i64, len: i64);
     286 => event::sys_timerfd_settime(fd: i32, flags: u32, new: UserPtr<Itimerspec>, old: UserPtr<Itimerspec>);
     287 => event::sys_timerfd_gettime(fd: i32, into: UserPtr<Itimerspec>);
     288 => socket::sys_accept4(fd: i32, address: UserPtr<u8>, len: UserPtr<i32>, flags: u32);
@@ -240,21 +264,23 @@ syscalls! {
     291 => epoll::sys_epoll_create1(flags: u32);
     292 => fd::sys_dup3(fd: i32, new: i32, flags: u32);
     293 => pipe::sys_pipe2(descriptors: UserPtr<[i32; 2]>, flags: u32);
-    295 => file::sys_preadv(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, at: i64, high: u64);
-    296 => file::sys_pwritev(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, at: i64, high: u64);
+    295 => file::sys_preadv(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, offset: i64);
+    296 => file::sys_pwritev(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, offset: i64);
     297 => signals::sys_rt_tgsigqueueinfo(pid: i32, tid: i32, signal: u32, info: UserPtr<SigInfo>);
     299 => socket::sys_recvmmsg(fd: i32, messages: UserPtr<MMsgHdr>, count: u32, flags: u32, timeout: UserPtr<Timespec>);
     302 => process::sys_prlimit64(pid: i32, resource: u32, new: UserPtr<Rlimit>, old: UserPtr<Rlimit>);
     306 => file::sys_syncfs(fd: i32);
     307 => socket::sys_sendmmsg(fd: i32, messages: UserPtr<MMsgHdr>, count: u32, flags: u32);
     309 => schedule::sys_getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>, cache: u64);
-    316 => directory::sys_renameat2(from_directory: i32, from: UserString, to_directory: i32, to: UserString, flags: u32);
+    316 => directory::sys_renameat2(old_directory: i32, old: UserString, new_directory: i32, new: UserString, flags: u32);
     318 => random::sys_getrandom(buffer: UserPtr<u8>, length: usize, flags: u32);
+    319 => fd::sys_memfd_create(name: UserString, flags: u32);
     322 => thread::sys_execveat(directory: i32, path: UserString, arguments: UserPtr<u64>, environment: UserPtr<u64>, flags: u32);
     324 => schedule::sys_membarrier(command: u32, flags: u32, cpu: i32);
     325 => memory::sys_mlock2(address: usize, len: usize, flags: u32);
-    327 => file::sys_preadv2(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, at: i64, high: u64, flags: u32);
-    328 => file::sys_pwritev2(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, at: i64, high: u64, flags: u32);
+    326 => file::sys_copy_file_range(from: i32, from_offset: UserPtr<i64>, to: i32, to_offset: UserPtr<i64>, count: usize, flags: u32);
+    327 => file::sys_preadv2(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, offset: i64, high: u64, flags: u32);
+    328 => file::sys_pwritev2(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, offset: i64, high: u64, flags: u32);
     332 => stat::sys_statx(directory: i32, path: UserString, flags: u32, mask: u32, into: UserPtr<Statx>);
     435 => thread::sys_clone3(arguments: UserPtr<u8>, size: usize);
     436 => fd::sys_close_range(first: u32, last: u32, flags: u32);
