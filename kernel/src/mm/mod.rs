@@ -28,7 +28,8 @@ pub use shootdown::{MachineTlb, flush_kernel_range, leave_idle, serve_requests};
 use crate::{
     arch::{layout, paging},
     fs,
-    random, task,
+    device::random,
+    task,
 };
 
 /// Lowest address that may be mapped (`/proc/sys/vm/mmap_min_addr`).
