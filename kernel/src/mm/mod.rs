@@ -59,6 +59,7 @@ pub fn init() -> Result<(), frames::OutOfMemory> {
     let table = unsafe { PageTable::from_root(frames::PhysAddr::new(paging::root())) };
     let space = AddressSpace::new(config, table, MachineTlb)?;
     SPACE.call_once(|| space);
+    frames::register_reclaimer(page_cache::evict);
     vfs::set_unmapper(|object, pages| self::space().unmap_object_range(object, pages));
     Ok(())
 }
