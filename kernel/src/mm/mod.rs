@@ -27,7 +27,6 @@ pub use shootdown::{MachineTlb, flush_kernel_range, leave_idle, serve_requests};
 
 use crate::{
     arch::{layout, paging},
-    fs,
     device::random,
     task,
 };
@@ -59,7 +58,9 @@ pub fn init() -> Result<(), frames::OutOfMemory> {
     // SAFETY: the root is the kernel's, whose lower half is empty and is left to the address space from here on.
     let table = unsafe { PageTable::from_root(frames::PhysAddr::new(paging::root())) };
     let space = AddressSpace::new(config, table, MachineTlb)?;
-    vfs::set_memory_map(SPACE.call_once(|| space));
+    SPACE.call_once(|| space);
+    frames::register_reclaimer(page_cache::evict);
+    vfs::set_unmapper(|object, pages| self::space().unmap_object_range(object, pages));
     Ok(())
 }
 
@@ -106,12 +107,10 @@ pub fn map_file(
     len: u64,
     prot: Prot,
     object: Arc<dyn MemoryObject>,
-    path: Option<vfs::Path>,
     offset: u64,
 ) -> Result<(), Errno> {
     let source = MapSource {
         object,
-        path,
         readable: Permission::Granted,
         writable: Permission::Denied,
         executable: Permission::Granted,
@@ -171,11 +170,7 @@ pub fn describe_code(address: u64) -> String {
     match area {
         Some(area) if area.range.contains(&(address as usize)) => match area.object {
             Some((name, offset)) => {
-                let path = match &area.path {
-                    Some(path) => String::from_utf8_lossy(&fs::namespace().shown_path(path)).into_owned(),
-                    None => name.path,
-                };
-                format!("{path}+{:#x}", address - area.range.start as u64 + offset)
+                format!("{}+{:#x}", name.path, address - area.range.start as u64 + offset)
             }
             None => format!("{address:#x} (anonymous memory)"),
         },

@@ -39,7 +39,6 @@ fn source_of(fd: i32) -> core::result::Result<MapSource, Errno> {
     let granted = |yes| if yes { Permission::Granted } else { Permission::Denied };
     Ok(MapSource {
         object: file.file().memory_object()?,
-        path: file.path().cloned(),
         readable: granted(file.access().can_read()),
         writable: granted(file.access().can_write()),
         executable: Permission::Granted,

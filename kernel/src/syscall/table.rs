@@ -11,9 +11,7 @@ use linux_abi::{
     time::{Itimerspec, Itimerval, Timespec, Timeval, Tms},
 };
 
-use super::{
-    Argument, Result, UserString, directory, epoll, event, fd, file, futex, info, lock, memory, name, pipe, poll, process, random, schedule, signals, socket, stat, thread, time, timer, xattr,
-};
+use super::{Argument, Result, UserString, name, directory, epoll, event, fd, file, futex, info, lock, memory, pipe, poll, process, random, schedule, signals, socket, stat, thread, time, timer, xattr};
 use crate::user::UserPtr;
 
 macro_rules! syscalls {

@@ -11,7 +11,7 @@ use linux_abi::{
     Errno,
     memory::{HUGE_SHIFT, MapFlags, MapType, Prot},
 };
-use vfs::{MemoryObject, Path};
+use vfs::MemoryObject;
 use vma::{Backing, GapRequest, MAX_MAP_COUNT, VmFlags, Vma};
 
 use crate::{
@@ -24,8 +24,6 @@ use crate::{
 pub struct MapSource {
     /// Its memory.
     pub object: Arc<dyn MemoryObject>,
-    /// Where it was opened, if it has a path.
-    pub path: Option<Path>,
     /// `O_RDONLY` or `O_RDWR`.
     pub readable: Permission,
     /// `O_WRONLY` or `O_RDWR`.
@@ -254,7 +252,7 @@ impl<T: Tlb> AddressSpace<T> {
         if flags.contains(VmFlags::GROWSDOWN) {
             return Err(Errno::EINVAL);
         }
-        Ok((flags, Some(ObjectRef::file(source.object, source.path))))
+        Ok((flags, Some(ObjectRef::file(source.object))))
     }
 
     /// Linux's heuristic overcommit (`vm.overcommit_memory` 0): only what could never be had is refused.

@@ -3,13 +3,13 @@
 use core::ops::Range;
 
 use page_table::{EntryFlags, LeafSize};
-use vfs::{ObjectName, Path};
+use vfs::ObjectName;
 use vma::{VmFlags, Vma};
 
 use crate::{AddressSpace, ObjectRef, Tlb};
 
 /// One area, for a row of `/proc/self/maps`.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct AreaReport {
     /// Its addresses.
     pub range: Range<usize>,
@@ -17,8 +17,6 @@ pub struct AreaReport {
     pub flags: VmFlags,
     /// Its object, and the offset in it in bytes.
     pub object: Option<(ObjectName, u64)>,
-    /// Where its file was opened; the object's own name counts if this is `None`.
-    pub path: Option<Path>,
     /// Whether it is (part of) the heap of `brk(2)`.
     pub is_heap: bool,
 }
@@ -57,8 +55,7 @@ impl<T: Tlb> AddressSpace<T> {
         });
         // As Linux tells: an area that has some of the heap (`vma_is_initial_heap`).
         let is_heap = range.start < heap.end && range.end > heap.start && object.is_none();
-        let path = vma.backing.as_ref().and_then(|backing| backing.object.path().cloned());
-        Some(AreaReport { range, flags: vma.flags, object, path, is_heap })
+        Some(AreaReport { range, flags: vma.flags, object, is_heap })
     }
 
     /// What the areas in `range` take.

@@ -61,7 +61,7 @@ fn mmap() {
         (0, 4096, r, libc::MAP_SHARED_VALIDATE | libc::MAP_NORESERVE | libc::MAP_STACK, rw, 0),
         (0, 4096, r, libc::MAP_SHARED_VALIDATE | 0x80_0000, rw, 0),
         (0, 4096, r, libc::MAP_SHARED | 0x80_0000, rw, 0),
-        (REGION, 4096, r, libc::MAP_SHARED_VALIDATE | libc::MAP_FIXED_NOREPLACE, rw, 0),
+        (REGION + (1 << 40), 4096, r, libc::MAP_SHARED_VALIDATE | libc::MAP_FIXED_NOREPLACE, rw, 0),
         (0, 4096, r, private | anon | huge, -1, 0),
         (0, 4096, r, private | anon | huge | 21 << 26, -1, 0),
         (0, 4096, r, private | anon | huge | 13 << 26, -1, 0),
@@ -88,7 +88,6 @@ fn mmap() {
             flags: MapFlags::from_bits_retain(flags as u32 & !linux_abi::memory::MAP_TYPE),
             source: (fd >= 0).then(|| MapSource {
                 object: file.clone(),
-                path: None,
                 readable: grant(fd != wo),
                 writable: grant(fd != ro),
                 executable: Permission::Granted,

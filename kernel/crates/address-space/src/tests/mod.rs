@@ -177,7 +177,6 @@ impl Machine {
 pub fn source(file: &Arc<TestFile>) -> MapSource {
     MapSource {
         object: file.clone(),
-        path: None,
         readable: Permission::Granted,
         writable: Permission::Granted,
         executable: Permission::Granted,
