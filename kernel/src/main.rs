@@ -13,6 +13,7 @@ mod device;
 mod fs;
 mod futex;
 mod heap;
+mod ipc;
 mod log;
 mod mm;
 mod panic;
@@ -95,10 +96,10 @@ fn take_early_memory(boot: &mut BootInfo) -> core::ops::Range<u64> {
 
 /// The rest of the start, in a thread, so that it may wait for devices: then the program.
 extern "C" fn init(_: usize) -> ! {
-    let hooks = device::control::Hooks { signal: host_signal, power_off: host_power_off, crash_report: fs::crash_report };
-    if let Some(seconds) = device::cmos::wall_clock_seconds() {
-        clock::set_realtime_ns(seconds * 1_000_000_000);
+    if vdso::init().is_err() {
+        panic!("no memory for the vDSO");
     }
+    let hooks = device::control::Hooks { signal: host_signal, power_off: host_power_off, crash_report: fs::crash_report };
     if let Err(error) = device::start(hooks) {
         ::log::error!("cannot listen to the host: {error:?}");
     }

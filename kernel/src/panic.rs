@@ -1,7 +1,7 @@
 //! The end of the kernel: panics, faults that nobody can serve, and the report of a crash of the application.
 //!
-//! A report has the registers, what was running, and a backtrace by frame pointers; addresses of the kernel are shown with
-//! their symbols if the image has them ([`symbols`]).
+//! A report has the registers, what was running, and a backtrace by frame pointers. The host tool names the functions
+//! (see [`symbols`]).
 
 use core::{
     fmt::Write,

@@ -604,7 +604,6 @@ pub fn run_idle_loop() -> ! {
     let cpu_queue = &QUEUES[this.index];
     loop {
         interrupts::disable();
-        mm::enter_idle();
         this.idle.store(true, Ordering::SeqCst);
         IDLE_CPUS.fetch_or(1 << this.index, Ordering::SeqCst);
         // Say that we sleep, then look: who enqueues does it the other way round.

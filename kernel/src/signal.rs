@@ -17,7 +17,10 @@ use linux_abi::{
         SigInfo, SigSet, Signal, StackT, UContext, UcFlags, code,
     },
 };
-use signal_queue::{Budget, Delivery, Dispositions, Handler, PendingSignals, take_any_of, take_next};
+use ::ipc::posix_timer::Sent;
+use signal_queue::{
+    Budget, Delivery, Dispositions, Handler, PendingSignals, Queued, take_any_of, take_next,
+};
 use spin::{LazyLock, Once};
 
 use crate::{
@@ -87,9 +90,17 @@ impl ThreadSignals {
     }
 }
 
+/// Whether a queue took a signal with its information.
+fn outcome(queued: Queued) -> Sent {
+    match queued {
+        Queued::Added => Sent::Queued,
+        Queued::Coalesced | Queued::WithoutInfo => Sent::Dropped,
+    }
+}
+
 /// Sends a signal to one thread.
-pub fn send_to_thread(thread: &Thread, signal: Signal, info: SigInfo) -> Result<(), Errno> {
-    {
+pub fn send_to_thread(thread: &Thread, signal: Signal, info: SigInfo) -> Result<Sent, Errno> {
+    let (sent, waits) = {
         let mut shared = SHARED.lock();
         let mut signals = thread.signals.lock();
         cancel_opposites(&mut shared, &mut signals, signal);
@@ -97,22 +108,23 @@ pub fn send_to_thread(thread: &Thread, signal: Signal, info: SigInfo) -> Result<
             && !signals.awaited.contains(signal)
             && shared.dispositions.is_ignored(signal)
         {
-            return Ok(());
+            return Ok(Sent::Dropped);
         }
-        signals.pending.queue(signal, info)?;
-        if signals.blocked.contains(signal) && !signals.awaited.contains(signal) {
-            crate::fs::signal_queued(signal);
-            return Ok(());
-        }
+        let queued = signals.pending.queue(signal, info)?;
+        (outcome(queued), signals.blocked.contains(signal) && !signals.awaited.contains(signal))
+    };
+    if waits {
+        crate::ipc::signal_queued();
+    } else {
+        thread.notify_work();
     }
-    thread.notify_work();
-    Ok(())
+    Ok(sent)
 }
 
 /// Sends a signal to the process: to any thread that does not block it.
-pub fn send_to_process(signal: Signal, info: SigInfo) -> Result<(), Errno> {
+pub fn send_to_process(signal: Signal, info: SigInfo) -> Result<Sent, Errno> {
     let threads = task::threads();
-    let taker = {
+    let (sent, taker) = {
         let mut shared = SHARED.lock();
         if shared.dispositions.is_ignored(signal)
             && !threads.iter().any(|thread| {
@@ -120,21 +132,22 @@ pub fn send_to_process(signal: Signal, info: SigInfo) -> Result<(), Errno> {
                 signals.blocked.contains(signal) || signals.awaited.contains(signal)
             })
         {
-            return Ok(());
+            return Ok(Sent::Dropped);
         }
         shared.pending.discard(Dispositions::cancelled_by(signal));
-        shared.pending.queue(signal, info)?;
+        let queued = shared.pending.queue(signal, info)?;
         // The main thread if it wants it, as on Linux; else the first that does.
-        threads.iter().find(|thread| {
+        let taker = threads.iter().find(|thread| {
             let signals = thread.signals.lock();
             !signals.blocked.contains(signal) || signals.awaited.contains(signal)
-        })
+        });
+        (outcome(queued), taker)
     };
     match taker {
         Some(thread) => thread.notify_work(),
-        None => crate::fs::signal_queued(signal),
+        None => crate::ipc::signal_queued(),
     }
-    Ok(())
+    Ok(sent)
 }
 
 fn cancel_opposites(shared: &mut Shared, signals: &mut ThreadSignals, signal: Signal) {
@@ -219,6 +232,27 @@ pub fn set_mask_for_call(mask: SigSet) {
     thread.work_pending.store(true, core::sync::atomic::Ordering::SeqCst);
 }
 
+/// Puts the mask back that [`set_mask_for_call`] replaced, for a call that no signal has interrupted: what came in the
+/// meantime, and is blocked again, stays pending.
+pub fn end_mask_for_call() {
+    let thread = task::current();
+    let shared = SHARED.lock();
+    let mut signals = thread.signals.lock();
+    if let Some(mask) = signals.saved_mask.take() {
+        signals.blocked = mask;
+        if signals.is_deliverable(&shared) {
+            thread.work_pending.store(true, core::sync::atomic::Ordering::SeqCst);
+        }
+    }
+}
+
+/// What of `set` is pending for the running thread or the process, blocked or not.
+pub fn pending_of(set: SigSet) -> SigSet {
+    let shared = SHARED.lock();
+    let signals = task::current().signals.lock();
+    signals.pending.set().union(shared.pending.set()).intersection(set)
+}
+
 /// Signals that wait for the running thread because they are blocked.
 pub fn pending() -> SigSet {
     let shared = SHARED.lock();
@@ -228,9 +262,12 @@ pub fn pending() -> SigSet {
 
 /// Takes a pending signal of `wanted`, if there is one; for `sigtimedwait(2)` and `signalfd(2)`.
 pub fn take_pending(wanted: SigSet) -> Option<SigInfo> {
-    let mut shared = SHARED.lock();
-    let mut signals = task::current().signals.lock();
-    take_any_of(&mut signals.pending, &mut shared.pending, wanted)
+    let taken = {
+        let mut shared = SHARED.lock();
+        let mut signals = task::current().signals.lock();
+        take_any_of(&mut signals.pending, &mut shared.pending, wanted)
+    };
+    taken.map(crate::ipc::signal_taken)
 }
 
 /// Waits for a signal of `wanted`, `deadline_ns` at most.
@@ -335,6 +372,7 @@ pub fn deliver(frame: &mut TrapFrame, restart: &mut syscall::Restart) -> bool {
             }
             (delivery, signal, info, mask_for_frame)
         };
+        let info = crate::ipc::signal_taken(info);
         match delivery {
             Delivery::Ignore => {}
             Delivery::Terminate | Delivery::Core => {

@@ -18,7 +18,7 @@ use ksync::SpinLock;
 use linux_abi::{
     Errno,
     file::{AT_FDCWD, DeviceNumber, OpenFlags, StatfsFlags},
-    signal::Signal,
+
 };
 use run_config::RunConfig;
 use spin::Once;
@@ -181,9 +181,6 @@ pub fn read_file(path: &str) -> Result<Vec<u8>, Errno> {
     bytes.truncate(done);
     Ok(bytes)
 }
-
-/// A signal has been queued that its target blocks: a `signalfd(2)` may have become readable.
-pub fn signal_queued(_signal: Signal) {}
 
 /// Makes durable what was written, at the end.
 pub fn at_exit() {

@@ -23,12 +23,12 @@ use page_table::PageTable;
 use spin::Once;
 use vfs::MemoryObject;
 
-pub use shootdown::{MachineTlb, enter_idle, flush_kernel_range, leave_idle, serve_requests};
+pub use shootdown::{MachineTlb, flush_kernel_range, leave_idle, serve_requests};
 
 use crate::{
     arch::{layout, paging},
-    device::random,
-    task,
+    fs,
+    random, task,
 };
 
 /// Lowest address that may be mapped (`/proc/sys/vm/mmap_min_addr`).
@@ -58,7 +58,7 @@ pub fn init() -> Result<(), frames::OutOfMemory> {
     // SAFETY: the root is the kernel's, whose lower half is empty and is left to the address space from here on.
     let table = unsafe { PageTable::from_root(frames::PhysAddr::new(paging::root())) };
     let space = AddressSpace::new(config, table, MachineTlb)?;
-    SPACE.call_once(|| space);
+    vfs::set_memory_map(SPACE.call_once(|| space));
     Ok(())
 }
 
@@ -105,10 +105,12 @@ pub fn map_file(
     len: u64,
     prot: Prot,
     object: Arc<dyn MemoryObject>,
+    path: Option<vfs::Path>,
     offset: u64,
 ) -> Result<(), Errno> {
     let source = MapSource {
         object,
+        path,
         readable: Permission::Granted,
         writable: Permission::Denied,
         executable: Permission::Granted,
@@ -168,7 +170,11 @@ pub fn describe_code(address: u64) -> String {
     match area {
         Some(area) if area.range.contains(&(address as usize)) => match area.object {
             Some((name, offset)) => {
-                format!("{}+{:#x}", name.path, address - area.range.start as u64 + offset)
+                let path = match &area.path {
+                    Some(path) => String::from_utf8_lossy(&fs::namespace().shown_path(path)).into_owned(),
+                    None => name.path,
+                };
+                format!("{path}+{:#x}", address - area.range.start as u64 + offset)
             }
             None => format!("{address:#x} (anonymous memory)"),
         },

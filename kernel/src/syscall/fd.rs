@@ -1,13 +1,17 @@
 //! Descriptors: duplicating them, their flags, and what `fcntl(2)` and `ioctl(2)` do with a file.
 
+use ipc::pipe::{Mode, PipeEnd};
 use linux_abi::{
     Errno,
-    file::{FcntlCommand, OpenFlags},
+    file::{FcntlCommand, FileType, OpenFlags},
 };
-use vfs::FdFlags;
+use vfs::{FdFlags, OpenFile};
 
 use super::Result;
-use crate::{fs, refuse_once};
+use crate::{fs, refuse_once, user::UserPtr};
+
+/// Bytes that can be read (uapi `asm-generic/ioctls.h`).
+const FIONREAD: u32 = 0x541b;
 
 /// `dup(2)`.
 pub fn sys_dup(fd: i32) -> Result {
@@ -67,8 +71,15 @@ pub fn sys_fcntl(fd: i32, command: u32, argument: u64) -> Result {
         FcntlCommand::GetFl => Ok(file.flags().bits() as usize | file.access() as usize),
         _ if path_only => Err(Errno::EBADF),
         FcntlCommand::SetFl => {
-            file.set_status_flags(OpenFlags::from_bits_retain(argument as u32)).map(|()| 0)
+            let flags = OpenFlags::from_bits_retain(argument as u32);
+            file.set_status_flags(flags)?;
+            if let Ok(pipe) = pipe_end(&file) {
+                pipe.set_mode(if flags.contains(OpenFlags::DIRECT) { Mode::Packets } else { Mode::Stream });
+            }
+            Ok(0)
         }
+        FcntlCommand::GetPipeSize => Ok(pipe_end(&file)?.capacity()),
+        FcntlCommand::SetPipeSize => pipe_end(&file)?.set_capacity(argument as u32 as usize),
         FcntlCommand::GetOwn | FcntlCommand::GetSig => Ok(0),
         _ => {
             refuse_once!("fcntl {command:?} is not offered: EINVAL");
@@ -77,9 +88,30 @@ pub fn sys_fcntl(fd: i32, command: u32, argument: u64) -> Result {
     }
 }
 
+/// The pipe behind an open file; `EBADF` if it is something else (`pipe_fcntl` in Linux's `fs/pipe.c`).
+fn pipe_end(file: &OpenFile) -> core::result::Result<&PipeEnd, Errno> {
+    file.file().as_any().downcast_ref().ok_or(Errno::EBADF)
+}
+
+/// How many bytes there are to read (`FIONREAD`): of a stream what waits, of a regular file what lies ahead.
+fn readable_bytes(file: &OpenFile) -> core::result::Result<usize, Errno> {
+    match file.file().readable_bytes() {
+        Err(Errno::ENOTTY) if file.inode().is_ok_and(|inode| inode.kind() == FileType::Regular) => {
+            Ok(file.metadata()?.size.saturating_sub(file.offset()) as usize)
+        }
+        result => result,
+    }
+}
+
 /// `ioctl(2)`.
 pub fn sys_ioctl(fd: i32, request: u32, argument: usize) -> Result {
     let file = fs::descriptor(fd)?;
     file.require_not_path_only()?;
-    file.file().ioctl(request, argument)
+    match request {
+        FIONREAD => {
+            let bytes = i32::try_from(readable_bytes(&file)?).unwrap_or(i32::MAX);
+            UserPtr::<i32>::new(argument as u64).write(bytes).map(|()| 0)
+        }
+        _ => file.file().ioctl(request, argument),
+    }
 }

@@ -57,12 +57,7 @@ pub fn sys_write(fd: i32, buffer: u64, count: usize) -> Result {
 /// A write that nobody can read any more is a signal as well.
 pub fn broken_pipe(result: Result) -> Result {
     if result == Err(Errno::EPIPE) {
-        use linux_abi::signal::{SigInfo, Signal};
-        let _ = crate::signal::send_to_thread(
-            crate::task::current(),
-            Signal::SIGPIPE,
-            SigInfo::kill(Signal::SIGPIPE, crate::task::PID, 0),
-        );
+        crate::ipc::raise_sigpipe();
     }
     result
 }

@@ -20,18 +20,24 @@ mod names;
 mod table;
 
 pub mod directory;
+pub mod epoll;
+pub mod event;
 pub mod fd;
 pub mod file;
-pub mod memory;
-pub mod stat;
 pub mod futex;
 pub mod info;
+pub mod memory;
+pub mod pipe;
+pub mod poll;
 pub mod process;
 pub mod random;
 pub mod schedule;
 pub mod signals;
+pub mod socket;
+pub mod stat;
 pub mod thread;
 pub mod time;
+pub mod timer;
 
 pub use names::name;
 

@@ -3,16 +3,15 @@
 use core::fmt::{self, Write};
 
 use linux_abi::{
+    event::{EpollEvent, PollFd},
     file::{Stat, Statfs, Statx},
     process::{Rlimit, Rusage, Sysinfo, Utsname},
     signal::{SigAction, SigInfo, StackT},
-    time::{Timespec, Timeval, Tms},
+    socket::{MMsgHdr, MsgHdr},
+    time::{Itimerspec, Itimerval, Timespec, Timeval, Tms},
 };
 
-use super::{
-    Argument, Result, UserString, directory, fd, file, futex, info, memory, name, process, random, schedule, signals, stat, thread,
-    time,
-};
+use super::{Argument, Result, UserString, name, directory, epoll, event, fd, file, futex, info, memory, pipe, poll, process, random, schedule, signals, socket, stat, thread, time, timer};
 use crate::user::UserPtr;
 
 macro_rules! syscalls {
@@ -67,6 +66,7 @@ syscalls! {
     4 => stat::sys_stat(path: UserString, into: UserPtr<Stat>);
     5 => stat::sys_fstat(fd: i32, into: UserPtr<Stat>);
     6 => stat::sys_lstat(path: UserString, into: UserPtr<Stat>);
+    7 => poll::sys_poll(fds: UserPtr<PollFd>, count: u32, timeout_ms: i32);
     8 => file::sys_lseek(fd: i32, distance: i64, whence: u32);
     9 => memory::sys_mmap(address: usize, len: usize, prot: u32, flags: u32, fd: i32, offset: u64);
     10 => memory::sys_mprotect(address: usize, len: usize, prot: u32);
@@ -80,6 +80,8 @@ syscalls! {
     19 => file::sys_readv(fd: i32, vector: UserPtr<[u64; 2]>, count: usize);
     20 => file::sys_writev(fd: i32, vector: UserPtr<[u64; 2]>, count: usize);
     21 => stat::sys_access(path: UserString, mode: u32);
+    22 => pipe::sys_pipe(descriptors: UserPtr<[i32; 2]>);
+    23 => poll::sys_select(descriptors: i32, read: UserPtr<u64>, write: UserPtr<u64>, except: UserPtr<u64>, timeout: UserPtr<Timeval>);
     24 => schedule::sys_sched_yield();
     25 => memory::sys_mremap(old: usize, old_len: usize, new_len: usize, flags: u32, new: usize);
     26 => memory::sys_msync(address: usize, len: usize, flags: u32);
@@ -89,7 +91,25 @@ syscalls! {
     33 => fd::sys_dup2(fd: i32, new: i32);
     34 => signals::sys_pause();
     35 => time::sys_nanosleep(duration: UserPtr<Timespec>, remaining: UserPtr<Timespec>);
+    36 => timer::sys_getitimer(which: u32, into: UserPtr<Itimerval>);
+    37 => timer::sys_alarm(seconds: u32);
+    38 => timer::sys_setitimer(which: u32, new: UserPtr<Itimerval>, old: UserPtr<Itimerval>);
     39 => process::sys_getpid();
+    41 => socket::sys_socket(family: i32, kind: u32, protocol: i32);
+    42 => socket::sys_connect(fd: i32, address: UserPtr<u8>, len: i32);
+    43 => socket::sys_accept(fd: i32, address: UserPtr<u8>, len: UserPtr<i32>);
+    44 => socket::sys_sendto(fd: i32, buffer: u64, len: usize, flags: u32, address: UserPtr<u8>, address_len: i32);
+    45 => socket::sys_recvfrom(fd: i32, buffer: u64, len: usize, flags: u32, address: UserPtr<u8>, address_len: UserPtr<i32>);
+    46 => socket::sys_sendmsg(fd: i32, message: UserPtr<MsgHdr>, flags: u32);
+    47 => socket::sys_recvmsg(fd: i32, message: UserPtr<MsgHdr>, flags: u32);
+    48 => socket::sys_shutdown(fd: i32, how: u32);
+    49 => socket::sys_bind(fd: i32, address: UserPtr<u8>, len: i32);
+    50 => socket::sys_listen(fd: i32, backlog: u32);
+    51 => socket::sys_getsockname(fd: i32, address: UserPtr<u8>, len: UserPtr<i32>);
+    52 => socket::sys_getpeername(fd: i32, address: UserPtr<u8>, len: UserPtr<i32>);
+    53 => socket::sys_socketpair(family: i32, kind: u32, protocol: i32, descriptors: UserPtr<[i32; 2]>);
+    54 => socket::sys_setsockopt(fd: i32, level: i32, name: i32, value: UserPtr<u8>, len: i32);
+    55 => socket::sys_getsockopt(fd: i32, level: i32, name: i32, value: UserPtr<u8>, len: UserPtr<i32>);
     56 => thread::sys_clone(flags: u64, stack: u64, parent_tid: UserPtr<u32>, child_tid: UserPtr<u32>, tls: u64);
     57 => thread::sys_fork();
     58 => thread::sys_vfork();
@@ -173,14 +193,22 @@ syscalls! {
     202 => futex::sys_futex(address: UserPtr<u32>, operation: u32, value: u32, timeout_or_value2: u64, address2: UserPtr<u32>, value3: u32);
     203 => schedule::sys_sched_setaffinity(tid: i32, len: usize, mask: UserPtr<u8>);
     204 => schedule::sys_sched_getaffinity(tid: i32, len: usize, mask: UserPtr<u8>);
+    213 => epoll::sys_epoll_create(size: i32);
     217 => directory::sys_getdents64(fd: i32, buffer: UserPtr<u8>, size: u32);
     218 => thread::sys_set_tid_address(address: u64);
     219 => time::sys_restart_syscall();
+    222 => timer::sys_timer_create(clock: i32, event: UserPtr<timer::SigEvent>, id: UserPtr<i32>);
+    223 => timer::sys_timer_settime(id: i32, flags: u32, new: UserPtr<Itimerspec>, old: UserPtr<Itimerspec>);
+    224 => timer::sys_timer_gettime(id: i32, into: UserPtr<Itimerspec>);
+    225 => timer::sys_timer_getoverrun(id: i32);
+    226 => timer::sys_timer_delete(id: i32);
     227 => time::sys_clock_settime(clock: i32, value: UserPtr<Timespec>);
     228 => time::sys_clock_gettime(clock: i32, into: UserPtr<Timespec>);
     229 => time::sys_clock_getres(clock: i32, into: UserPtr<Timespec>);
     230 => time::sys_clock_nanosleep(clock: i32, flags: u32, duration: UserPtr<Timespec>, remaining: UserPtr<Timespec>);
     231 => thread::sys_exit_group(status: i32);
+    232 => epoll::sys_epoll_wait(epoll: i32, events: UserPtr<EpollEvent>, max: i32, timeout_ms: i32);
+    233 => epoll::sys_epoll_ctl(epoll: i32, operation: u32, fd: i32, event: UserPtr<EpollEvent>);
     234 => signals::sys_tgkill(pid: i32, tid: i32, signal: u32);
     247 => process::sys_waitid(kind: u32, id: i32, info: UserPtr<u8>, options: u32, usage: UserPtr<u8>);
     257 => file::sys_openat(directory: i32, path: UserString, flags: u32, mode: u32);
@@ -194,16 +222,31 @@ syscalls! {
     267 => directory::sys_readlinkat(directory: i32, path: UserString, buffer: UserPtr<u8>, size: i32);
     268 => stat::sys_fchmodat(directory: i32, path: UserString, mode: u32);
     269 => stat::sys_faccessat(directory: i32, path: UserString, mode: u32);
+    270 => poll::sys_pselect6(descriptors: i32, read: UserPtr<u64>, write: UserPtr<u64>, except: UserPtr<u64>, timeout: UserPtr<Timespec>, mask: UserPtr<[u64; 2]>);
+    271 => poll::sys_ppoll(fds: UserPtr<PollFd>, count: u32, timeout: UserPtr<Timespec>, mask: UserPtr<u64>, mask_size: usize);
     273 => futex::sys_set_robust_list(head: u64, len: usize);
     274 => futex::sys_get_robust_list(tid: i32, head: UserPtr<u64>, len: UserPtr<usize>);
     280 => stat::sys_utimensat(directory: i32, path: UserString, times: UserPtr<[Timespec; 2]>, flags: u32);
+    281 => epoll::sys_epoll_pwait(epoll: i32, events: UserPtr<EpollEvent>, max: i32, timeout_ms: i32, mask: UserPtr<u64>, mask_size: usize);
+    282 => event::sys_signalfd(fd: i32, mask: UserPtr<u64>, mask_size: usize);
+    283 => event::sys_timerfd_create(clock: i32, flags: u32);
+    284 => event::sys_eventfd(initial: u32);
     285 => file::sys_fallocate(fd: i32, mode: u32, at: i64, length: i64);
+    286 => event::sys_timerfd_settime(fd: i32, flags: u32, new: UserPtr<Itimerspec>, old: UserPtr<Itimerspec>);
+    287 => event::sys_timerfd_gettime(fd: i32, into: UserPtr<Itimerspec>);
+    288 => socket::sys_accept4(fd: i32, address: UserPtr<u8>, len: UserPtr<i32>, flags: u32);
+    289 => event::sys_signalfd4(fd: i32, mask: UserPtr<u64>, mask_size: usize, flags: u32);
+    290 => event::sys_eventfd2(initial: u32, flags: u32);
+    291 => epoll::sys_epoll_create1(flags: u32);
     292 => fd::sys_dup3(fd: i32, new: i32, flags: u32);
+    293 => pipe::sys_pipe2(descriptors: UserPtr<[i32; 2]>, flags: u32);
     295 => file::sys_preadv(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, at: i64, high: u64);
     296 => file::sys_pwritev(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, at: i64, high: u64);
     297 => signals::sys_rt_tgsigqueueinfo(pid: i32, tid: i32, signal: u32, info: UserPtr<SigInfo>);
+    299 => socket::sys_recvmmsg(fd: i32, messages: UserPtr<MMsgHdr>, count: u32, flags: u32, timeout: UserPtr<Timespec>);
     302 => process::sys_prlimit64(pid: i32, resource: u32, new: UserPtr<Rlimit>, old: UserPtr<Rlimit>);
     306 => file::sys_syncfs(fd: i32);
+    307 => socket::sys_sendmmsg(fd: i32, messages: UserPtr<MMsgHdr>, count: u32, flags: u32);
     309 => schedule::sys_getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>, cache: u64);
     316 => directory::sys_renameat2(from_directory: i32, from: UserString, to_directory: i32, to: UserString, flags: u32);
     318 => random::sys_getrandom(buffer: UserPtr<u8>, length: usize, flags: u32);
@@ -216,6 +259,7 @@ syscalls! {
     435 => thread::sys_clone3(arguments: UserPtr<u8>, size: usize);
     436 => fd::sys_close_range(first: u32, last: u32, flags: u32);
     439 => stat::sys_faccessat2(directory: i32, path: UserString, mode: u32, flags: u32);
+    441 => epoll::sys_epoll_pwait2(epoll: i32, events: UserPtr<EpollEvent>, max: i32, timeout: UserPtr<Timespec>, mask: UserPtr<u64>, mask_size: usize);
 }
 
 /// Whether a call never waits, so that showing it once in the trace, with its result, is enough.

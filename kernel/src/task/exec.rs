@@ -135,7 +135,7 @@ fn map_image(path: &str, base: Option<u64>) -> Result<Loaded, Errno> {
     for segment in plan.segments() {
         let start = segment.start.wrapping_add(bias);
         if segment.file_bytes > 0 {
-            mm::map_file(start, segment.file_pages(), segment.prot, object.clone(), segment.file_offset)?;
+            mm::map_file(start, segment.file_pages(), segment.prot, object.clone(), file.path().cloned(), segment.file_offset)?;
         }
         let zeroed = segment.zeroed();
         if !zeroed.is_empty() {

@@ -18,6 +18,8 @@ const BATCH: usize = 1024;
 pub(crate) struct Gather<'a, T: Tlb> {
     space: &'a AddressSpace<T>,
     range: Option<Range<usize>>,
+    /// There are page tables among `pages`.
+    has_tables: bool,
     pages: Vec<PageRef>,
     blocks: Vec<Block>,
     /// References to objects: their drop may run a file system.
@@ -26,7 +28,14 @@ pub(crate) struct Gather<'a, T: Tlb> {
 
 impl<'a, T: Tlb> Gather<'a, T> {
     pub fn new(space: &'a AddressSpace<T>) -> Self {
-        Self { space, range: None, pages: Vec::new(), blocks: Vec::new(), objects: Vec::new() }
+        Self {
+            space,
+            range: None,
+            has_tables: false,
+            pages: Vec::new(),
+            blocks: Vec::new(),
+            objects: Vec::new(),
+        }
     }
 
     /// A TLB may hold something of `range`.
@@ -65,7 +74,7 @@ impl<'a, T: Tlb> Gather<'a, T> {
 
     /// Takes over a page table.
     pub fn table(&mut self, address: usize, table: PageRef) {
-        // Any flush drops references to tables; there must be one.
+        self.has_tables = true;
         self.stale(address..address + frames::PAGE_SIZE);
         self.pages.push(table);
     }
@@ -78,7 +87,11 @@ impl<'a, T: Tlb> Gather<'a, T> {
     /// Flushes what was collected, if anything needs it.
     pub fn flush(&mut self) {
         if let Some(range) = self.range.take() {
-            self.space.tlb.flush_range(range);
+            if core::mem::take(&mut self.has_tables) {
+                self.space.tlb.flush_range_and_tables(range);
+            } else {
+                self.space.tlb.flush_range(range);
+            }
         }
     }
 }

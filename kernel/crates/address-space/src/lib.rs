@@ -48,8 +48,8 @@ mod protect;
 mod query;
 mod remap;
 mod report;
-mod shared;
 mod reverse_map;
+mod shared;
 mod space;
 
 use core::ops::Range;
@@ -70,8 +70,13 @@ pub trait Tlb: Send + Sync {
         self.flush_range(address..address + frames::PAGE_SIZE);
     }
 
-    /// All pages that have an address in `range`, and all cached references to tables.
+    /// All pages that have an address in `range`.
     fn flush_range(&self, range: Range<usize>);
+
+    /// As [`flush_range`](Self::flush_range), and all cached references to page tables: some that mapped the range are
+    /// about to be freed. A CPU must not only drop these before it touches the memory, but by the time the call returns, as it
+    /// may walk speculatively (SDM vol. 3, 4.10.3.1).
+    fn flush_range_and_tables(&self, range: Range<usize>);
 
     /// The whole lower half.
     fn flush_all(&self);

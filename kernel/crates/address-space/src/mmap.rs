@@ -11,7 +11,7 @@ use linux_abi::{
     Errno,
     memory::{HUGE_SHIFT, MapFlags, MapType, Prot},
 };
-use vfs::MemoryObject;
+use vfs::{MemoryObject, Path};
 use vma::{Backing, GapRequest, MAX_MAP_COUNT, VmFlags, Vma};
 
 use crate::{
@@ -24,6 +24,8 @@ use crate::{
 pub struct MapSource {
     /// Its memory.
     pub object: Arc<dyn MemoryObject>,
+    /// Where it was opened, if it has a path.
+    pub path: Option<Path>,
     /// `O_RDONLY` or `O_RDWR`.
     pub readable: Permission,
     /// `O_WRONLY` or `O_RDWR`.
@@ -61,6 +63,15 @@ pub struct MapRequest {
 
 /// Largest offset that Linux lets a file have.
 const MAX_FILE_BYTES: u64 = i64::MAX as u64;
+
+/// The flags that `MAP_SHARED_VALIDATE` lets pass (Linux's `LEGACY_MAP_MASK`; 0x80 is `MAP_ABOVE4G`). `MAP_SYNC` comes on
+/// top for file systems in persistent memory, of which there are none.
+const LEGACY_FLAGS: u32 = MapFlags::all()
+    .difference(MapFlags::SYNC)
+    .difference(MapFlags::FIXED_NOREPLACE)
+    .difference(MapFlags::HUGE_SIZE_MASK)
+    .bits()
+    | 0x80;
 
 /// Where `MAP_32BIT` mappings go (`find_start_end` in `arch/x86/kernel/sys_x86_64.c`).
 const LOW_BOUNDS: Range<usize> = 0x4000_0000..0x8000_0000;
@@ -217,8 +228,7 @@ impl<T: Tlb> AddressSpace<T> {
         }
         match map_type {
             Some(kind @ (MapType::Shared | MapType::SharedValidate)) => {
-                // `MAP_SYNC` is the only flag beyond those of old, and no file system here has it.
-                if kind == MapType::SharedValidate && request.flags.contains(MapFlags::SYNC) {
+                if kind == MapType::SharedValidate && request.flags.bits() & !LEGACY_FLAGS != 0 {
                     return Err(Errno::EOPNOTSUPP);
                 }
                 flags |= VmFlags::SHARED;
@@ -244,7 +254,7 @@ impl<T: Tlb> AddressSpace<T> {
         if flags.contains(VmFlags::GROWSDOWN) {
             return Err(Errno::EINVAL);
         }
-        Ok((flags, Some(ObjectRef::file(source.object))))
+        Ok((flags, Some(ObjectRef::file(source.object, source.path))))
     }
 
     /// Linux's heuristic overcommit (`vm.overcommit_memory` 0): only what could never be had is refused.

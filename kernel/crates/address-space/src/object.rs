@@ -6,7 +6,7 @@ use core::fmt;
 use frames::PageRef;
 use ksync::Mutex;
 use linux_abi::Errno;
-use vfs::{MemoryObject, ObjectName, PageAccess};
+use vfs::{MemoryObject, ObjectName, PageAccess, Path};
 
 /// What kind of memory an object's pages are, for the counts of `/proc/self/status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,21 +19,28 @@ pub(crate) enum ObjectKind {
 #[derive(Clone)]
 pub struct ObjectRef {
     object: Arc<dyn MemoryObject>,
+    /// Where the file was opened, for `/proc/self/maps`.
+    path: Option<Path>,
     pub(crate) kind: ObjectKind,
 }
 
 impl ObjectRef {
-    pub(crate) fn file(object: Arc<dyn MemoryObject>) -> Self {
-        Self { object, kind: ObjectKind::File }
+    pub(crate) fn file(object: Arc<dyn MemoryObject>, path: Option<Path>) -> Self {
+        Self { object, path, kind: ObjectKind::File }
     }
 
     pub(crate) fn shared_memory(object: Arc<SharedAnonymous>) -> Self {
-        Self { object, kind: ObjectKind::SharedMemory }
+        Self { object, path: None, kind: ObjectKind::SharedMemory }
     }
 
     /// The object.
     pub fn object(&self) -> &Arc<dyn MemoryObject> {
         &self.object
+    }
+
+    /// Where the file was opened.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_ref()
     }
 
     pub(crate) fn key(&self) -> usize {

@@ -64,7 +64,8 @@ impl<T: Tlb> AddressSpace<T> {
         if !address.is_multiple_of(PAGE_SIZE) || flags.contains(MsyncFlags::ASYNC | MsyncFlags::SYNC) {
             return Err(Errno::EINVAL);
         }
-        let end = page_align(len).and_then(|len| address.checked_add(len)).ok_or(Errno::ENOMEM)?;
+        // Linux lets the rounding overflow, to nothing.
+        let end = address.checked_add(page_align(len).unwrap_or(0)).ok_or(Errno::ENOMEM)?;
         let range = address..end;
         let mut work: Vec<(ObjectRef, Range<u64>)> = Vec::new();
         let is_covered = {

@@ -147,6 +147,10 @@ impl<T: Tlb> AddressSpace<T> {
         self.check_resize(vma, &old, new_len, area_end)?;
         if let Some(target) = target {
             self.unmap_locked(layout, target..target + new_len, gather)?;
+            if old.is_empty() && (target..target + new_len).contains(&old.start) {
+                // What was to be duplicated was in the way and is gone; Linux finds that out here too.
+                return Err(Errno::EFAULT);
+            }
         }
         if old.len() > new_len {
             self.unmap_locked(layout, old.start + new_len..old.end, gather)?;

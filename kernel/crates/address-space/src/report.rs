@@ -3,13 +3,13 @@
 use core::ops::Range;
 
 use page_table::{EntryFlags, LeafSize};
-use vfs::ObjectName;
+use vfs::{ObjectName, Path};
 use vma::{VmFlags, Vma};
 
 use crate::{AddressSpace, ObjectRef, Tlb};
 
 /// One area, for a row of `/proc/self/maps`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AreaReport {
     /// Its addresses.
     pub range: Range<usize>,
@@ -17,6 +17,8 @@ pub struct AreaReport {
     pub flags: VmFlags,
     /// Its object, and the offset in it in bytes.
     pub object: Option<(ObjectName, u64)>,
+    /// Where its file was opened; the object's own name counts if this is `None`.
+    pub path: Option<Path>,
     /// Whether it is (part of) the heap of `brk(2)`.
     pub is_heap: bool,
 }
@@ -55,7 +57,8 @@ impl<T: Tlb> AddressSpace<T> {
         });
         // As Linux tells: an area that has some of the heap (`vma_is_initial_heap`).
         let is_heap = range.start < heap.end && range.end > heap.start && object.is_none();
-        Some(AreaReport { range, flags: vma.flags, object, is_heap })
+        let path = vma.backing.as_ref().and_then(|backing| backing.object.path().cloned());
+        Some(AreaReport { range, flags: vma.flags, object, path, is_heap })
     }
 
     /// What the areas in `range` take.

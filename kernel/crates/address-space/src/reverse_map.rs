@@ -95,3 +95,9 @@ impl<T: Tlb> AddressSpace<T> {
         }
     }
 }
+
+impl<T: Tlb> vfs::MemoryMap for AddressSpace<T> {
+    fn unmap_object_range(&self, object: &dyn MemoryObject, pages: Range<u64>) {
+        AddressSpace::unmap_object_range(self, object, pages);
+    }
+}

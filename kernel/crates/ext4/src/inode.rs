@@ -351,9 +351,7 @@ impl Inode for Ext4Inode {
         self.require(FileType::Regular)?;
         let shrinks = size < self.pages.size();
         self.set_size(size)?;
-        if shrinks {
-            unmap_pages(self, size.div_ceil(frames::PAGE_SIZE as u64)..u64::MAX);
-        }
+        vfs::unmap_pages_from(self, size.div_ceil(frames::PAGE_SIZE as u64));
         self.contents_changed();
         Ok(())
     }

@@ -358,6 +358,10 @@ impl File for Epoll {
         Some(&self.ready.pollee)
     }
 
+    fn shown_name(&self) -> Vec<u8> {
+        b"anon_inode:[eventpoll]".to_vec()
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -3,6 +3,7 @@
 //! One spin lock guards the counter; blocked readers and writers wait in the pollee, since a write can
 //! satisfy several of either.
 
+use alloc::vec::Vec;
 use core::any::Any;
 
 use ksync::SpinLock;
@@ -111,6 +112,10 @@ impl File for EventFd {
 
     fn pollee(&self) -> Option<&Pollee> {
         Some(&self.pollee)
+    }
+
+    fn shown_name(&self) -> Vec<u8> {
+        b"anon_inode:[eventfd]".to_vec()
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -12,15 +12,20 @@
 //! A write that fails with `EPIPE` has to send `SIGPIPE` to the calling thread: that is the caller's
 //! part, as only the system call knows whether it was asked not to.
 
-use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec};
+use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec, vec::Vec};
 use core::{
     any::Any,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
 };
 
 use ksync::{Interruptible, Mutex, MutexGuard, WaitQueue};
-use linux_abi::Errno;
-use vfs::{Blocking, File, PollEvents, Pollee, ReadDst, WriteSrc};
+use linux_abi::{Errno, file::FileType};
+use vfs::{
+    ANONYMOUS_DEVICE, Blocking, File, InodeId, Metadata, PollEvents, Pollee, ReadDst, WriteSrc,
+    bracketed_name,
+};
+
+use crate::number::next_number;
 
 /// Bytes that a slot holds.
 pub const PAGE_SIZE: usize = 4096;
@@ -90,6 +95,7 @@ struct Ring {
 
 /// The shared middle of a pipe; the inode of a fifo keeps one.
 pub struct Pipe {
+    number: u64,
     ring: Mutex<Ring>,
     used_slots: AtomicUsize,
     max_slots: AtomicUsize,
@@ -135,6 +141,7 @@ impl Pipe {
     /// Makes a pipe that has no end yet, for a fifo's inode.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
+            number: next_number(),
             ring: Mutex::new(Ring {
                 slots: VecDeque::new(),
                 spare: VecDeque::new(),
@@ -456,6 +463,19 @@ impl File for PipeEnd {
 
     fn readable_bytes(&self) -> Result<usize, Errno> {
         Ok(self.pipe.ring.lock().slots.iter().map(Slot::len).sum())
+    }
+
+    fn metadata(&self) -> Result<Metadata, Errno> {
+        let id = InodeId { device: ANONYMOUS_DEVICE, number: self.pipe.number };
+        Ok(Metadata::anonymous(id, FileType::Fifo, 0o600))
+    }
+
+    fn can_reopen(&self) -> bool {
+        true
+    }
+
+    fn shown_name(&self) -> Vec<u8> {
+        bracketed_name("pipe", self.pipe.number)
     }
 
     fn as_any(&self) -> &dyn Any {

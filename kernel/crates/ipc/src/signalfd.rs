@@ -4,7 +4,7 @@
 //! [`SignalSource`]. What can be read depends on the reader: its thread's signals and the process's.
 //! One spin lock guards the mask.
 
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 use core::any::Any;
 
 use ksync::SpinLock;
@@ -83,6 +83,10 @@ impl File for SignalFd {
 
     fn pollee(&self) -> Option<&Pollee> {
         Some(self.source.arrivals())
+    }
+
+    fn shown_name(&self) -> Vec<u8> {
+        b"anon_inode:[signalfd]".to_vec()
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -4,7 +4,10 @@
 //! timer's own lock. A periodic timer is armed for the first expiry that nobody has read, and again when
 //! somebody has, so it costs nothing while nobody looks.
 
-use alloc::sync::{Arc, Weak};
+use alloc::{
+    sync::{Arc, Weak},
+    vec::Vec,
+};
 use core::any::Any;
 
 use ksync::{SpinLock, SpinLockGuard, Timer, TimerTarget};
@@ -184,6 +187,10 @@ impl File for TimerFd {
 
     fn pollee(&self) -> Option<&Pollee> {
         Some(&self.pollee)
+    }
+
+    fn shown_name(&self) -> Vec<u8> {
+        b"anon_inode:[timerfd]".to_vec()
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -334,12 +334,8 @@ impl Inode for Node {
     }
 
     fn truncate(&self, size: u64) -> Result<(), Errno> {
-        let contents = self.contents()?;
-        let shrinks = size < contents.size();
-        contents.truncate(&self.file_system, size)?;
-        if shrinks {
-            unmap_pages(self, size.div_ceil(PAGE_SIZE as u64)..u64::MAX);
-        }
+        self.contents()?.truncate(&self.file_system, size)?;
+        vfs::unmap_pages_from(self, size.div_ceil(frames::PAGE_SIZE as u64));
         self.touch();
         Ok(())
     }

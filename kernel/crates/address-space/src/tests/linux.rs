@@ -5,7 +5,6 @@ use linux_abi::memory::MremapFlags;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mmap::prot_flags;
 
 const PAGES: usize = 40;
 const FILE_PAGES: usize = 12;
@@ -300,7 +299,6 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
         libc::munmap(BASE as *mut _, 2 * PAGES * PAGE_SIZE);
         libc::close(fd);
     }
-    let _ = prot_flags;
     Ok(())
 }
 

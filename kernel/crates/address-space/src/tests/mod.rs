@@ -46,6 +46,10 @@ impl Tlb for Arc<SoftTlb> {
         }
     }
 
+    fn flush_range_and_tables(&self, range: Range<usize>) {
+        self.flush_range(range);
+    }
+
     fn flush_all(&self) {
         self.entries.lock().unwrap().clear();
     }
@@ -173,6 +177,7 @@ impl Machine {
 pub fn source(file: &Arc<TestFile>) -> MapSource {
     MapSource {
         object: file.clone(),
+        path: None,
         readable: Permission::Granted,
         writable: Permission::Granted,
         executable: Permission::Granted,
@@ -224,7 +229,7 @@ impl MemoryObject for TestFile {
 
     fn cached_page(&self, index: u64) -> Option<PageRef> {
         // Some pages always need the slow way.
-        (index % 3 != 0).then(|| self.state().pages.get(&index).cloned()).flatten()
+        (!index.is_multiple_of(3)).then(|| self.state().pages.get(&index).cloned()).flatten()
     }
 
     fn describe(&self) -> ObjectName {
