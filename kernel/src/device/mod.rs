@@ -16,7 +16,7 @@
 //!
 //! Everything that is found is kept in [`Once`] cells and never changes after.
 
-mod cmos;
+pub mod cmos;
 pub mod control;
 mod dma;
 pub mod fw_cfg;
@@ -38,7 +38,7 @@ use spin::Once;
 
 use self::interrupt::Line;
 pub use self::power::power_off;
-use crate::arch::{apic, clock};
+use crate::arch::apic;
 
 /// A device and how it interrupts.
 struct Attached<T> {
@@ -83,9 +83,6 @@ pub fn discover(rsdp: Option<u64>, command_line: &str) -> Machine {
     if platform.io_apics.is_empty() {
         // Nothing says so, but a PC has one here (Intel 82093AA datasheet, 3.0).
         apic::add_io_apic(IO_APIC_ADDRESS, 0);
-    }
-    if let Some(seconds) = cmos::wall_clock_seconds() {
-        clock::set_realtime_ns(seconds.saturating_mul(1_000_000_000));
     }
     let found = virtio::probe(command_line);
     if let Some(source) = found.entropy {
