@@ -90,7 +90,7 @@ pub fn map() -> Result<u64, Errno> {
     let (clock_len, image_len) = (clock_page.len_bytes(), image.len_bytes());
     let clock_address = mm::reserve(clock_len + image_len)?;
     let image_address = clock_address + clock_len;
-    mm::map_file(clock_address, clock_len, Prot::READ, clock_page.clone(), None, 0)?;
-    mm::map_file(image_address, image_len, Prot::READ | Prot::EXEC, image.clone(), None, 0)?;
+    mm::map_file(clock_address, clock_len, Prot::READ, clock_page.clone(), 0)?;
+    mm::map_file(image_address, image_len, Prot::READ | Prot::EXEC, image.clone(), 0)?;
     Ok(image_address)
 }
