@@ -99,7 +99,11 @@ extern "C" fn init(_: usize) -> ! {
     if vdso::init().is_err() {
         panic!("no memory for the vDSO");
     }
-    let hooks = device::control::Hooks { signal: host_signal, power_off: host_power_off, crash_report: fs::crash_report };
+    let hooks = device::control::Hooks {
+        signal: host_signal,
+        power_off: host_power_off,
+        crash_report: fs::crash_report,
+    };
     if let Err(error) = device::start(hooks) {
         ::log::error!("cannot listen to the host: {error:?}");
     }

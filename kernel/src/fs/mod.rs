@@ -18,8 +18,8 @@ use run_config::RunConfig;
 use spin::{LazyLock, Once};
 use tmpfs::Tmpfs;
 use vfs::{
-    AccessMode, Blocking, FdFlags, FdTable, File, FileSystem, FinalLink, MountRequest, Namespace,
-    NewInode, OpenFile, OpenRequest, Path,
+    AccessMode, Blocking, FdFlags, FdTable, File, FileSystem, FinalLink, MountRequest, Namespace, NewInode,
+    OpenFile, OpenRequest, Path,
 };
 
 use crate::{device, mm, task};

@@ -5,11 +5,7 @@
 
 mod shootdown;
 
-use alloc::{
-    format,
-    string::String,
-    sync::Arc,
-};
+use alloc::{format, string::String, sync::Arc};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 pub use address_space::{Access, AddressSpace, FaultError, FaultKind};

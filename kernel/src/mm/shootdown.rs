@@ -43,9 +43,9 @@ struct Request {
     waiting: AtomicU64,
 }
 
-static REQUESTS: [Request; MAX_CPUS] = [const {
-    Request { start: AtomicU64::new(0), end: AtomicU64::new(0), waiting: AtomicU64::new(0) }
-}; MAX_CPUS];
+static REQUESTS: [Request; MAX_CPUS] =
+    [const { Request { start: AtomicU64::new(0), end: AtomicU64::new(0), waiting: AtomicU64::new(0) } };
+        MAX_CPUS];
 
 /// Which CPUs a request reaches at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -133,7 +133,9 @@ fn flush_local(range: &Range<u64>) {
     let pages = (range.end - range.start).div_ceil(4096);
     if pages <= SINGLE_PAGE_CEILING {
         // INVLPG drops global entries and the paging-structure caches too.
-        (range.start..range.end).step_by(4096).for_each(|address| tlb::flush(VirtAddr::new_truncate(address)));
+        (range.start..range.end)
+            .step_by(4096)
+            .for_each(|address| tlb::flush(VirtAddr::new_truncate(address)));
     } else if range.start >= layout::DIRECT_MAP {
         flush_everything();
     } else {

@@ -11,7 +11,10 @@ use linux_abi::{
     time::{Itimerspec, Itimerval, Timespec, Timeval, Tms},
 };
 
-use super::{Argument, Result, UserString, name, directory, epoll, event, fd, file, futex, info, lock, memory, pipe, poll, process, random, schedule, signals, socket, stat, thread, time, timer, xattr};
+use super::{
+    Argument, Result, UserString, directory, epoll, event, fd, file, futex, info, lock, memory, name, pipe,
+    poll, process, random, schedule, signals, socket, stat, thread, time, timer, xattr,
+};
 use crate::user::UserPtr;
 
 macro_rules! syscalls {
@@ -289,8 +292,8 @@ syscalls! {
 /// Whether a call never waits, so that showing it once in the trace, with its result, is enough.
 pub fn returns_soon(number: u64) -> bool {
     const MAY_WAIT: [u64; 34] = [
-        0, 1, 7, 19, 20, 23, 34, 35, 42, 43, 44, 45, 46, 47, 60, 61, 72, 73, 74, 75, 128, 130, 202, 230, 231, 232, 247,
-        270, 271, 281, 288, 299, 307, 441,
+        0, 1, 7, 19, 20, 23, 34, 35, 42, 43, 44, 45, 46, 47, 60, 61, 72, 73, 74, 75, 128, 130, 202, 230, 231,
+        232, 247, 270, 271, 281, 288, 299, 307, 441,
     ];
     !MAY_WAIT.contains(&number)
 }

@@ -64,11 +64,14 @@ pub fn start_program() -> Result<(), String> {
     let hostname = if config.hostname.is_empty() { "crema" } else { &config.hostname };
     syscall::info::set_hostname(hostname);
     let cwd = if config.cwd.is_empty() { "/" } else { &config.cwd };
-    fs::set_working_directory(cwd).map_err(|error| format!("cannot change to the directory {cwd}: {error:?}"))?;
+    fs::set_working_directory(cwd)
+        .map_err(|error| format!("cannot change to the directory {cwd}: {error:?}"))?;
     fs::open_standard_files(&config).map_err(|error| format!("cannot open the console: {error:?}"))?;
     let path = config.args.first().ok_or("the run configuration names no program")?;
     let started = load(path, &config).map_err(|error| match error {
-        Errno::ENOENT => format!("the program {path}, or the interpreter that it asks for, is not in the image"),
+        Errno::ENOENT => {
+            format!("the program {path}, or the interpreter that it asks for, is not in the image")
+        }
         Errno::ENOEXEC | Errno::ELIBBAD => format!("{path} is not a program for x86-64"),
         error => format!("cannot start {path}: {error:?}"),
     })?;
@@ -82,8 +85,9 @@ fn read_config() -> Result<RunConfig, String> {
         .map_err(|error| format!("the host's run configuration cannot be read: {error:?}"))?;
     let bytes = match passed {
         Some(bytes) => bytes,
-        None => fs::read_file(run_config::IMAGE_FILE)
-            .map_err(|error| format!("the image has no run configuration {}: {error:?}", run_config::IMAGE_FILE))?,
+        None => fs::read_file(run_config::IMAGE_FILE).map_err(|error| {
+            format!("the image has no run configuration {}: {error:?}", run_config::IMAGE_FILE)
+        })?,
     };
     RunConfig::parse(&bytes).map_err(|error| error.to_string())
 }
@@ -144,7 +148,11 @@ fn map_image(path: &str, base: Option<u64>) -> Result<Loaded, Errno> {
             let _ = UserPtr::<u8>::new(start + zeroed.start).write_slice(&zeros);
         }
         if segment.pages() > segment.file_pages() {
-            mm::map_anonymous(start + segment.file_pages(), segment.pages() - segment.file_pages(), segment.prot)?;
+            mm::map_anonymous(
+                start + segment.file_pages(),
+                segment.pages() - segment.file_pages(),
+                segment.prot,
+            )?;
         }
     }
     Ok(Loaded { end: range.end.wrapping_add(bias), plan, bias })
@@ -165,7 +173,10 @@ fn load(path: &str, config: &RunConfig) -> Result<Arc<task::Thread>, Errno> {
     let interpreter = match program.plan.interpreter() {
         Some(name) => {
             let name = core::str::from_utf8(name).map_err(|_| Errno::ENOEXEC)?;
-            Some(map_image(name, None).map_err(|error| if error == Errno::ENOEXEC { Errno::ELIBBAD } else { error })?)
+            Some(
+                map_image(name, None)
+                    .map_err(|error| if error == Errno::ENOEXEC { Errno::ELIBBAD } else { error })?,
+            )
         }
         None => None,
     };
