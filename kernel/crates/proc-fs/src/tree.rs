@@ -1,0 +1,221 @@
+//! The tables.
+
+mod cgroup;
+mod machine;
+mod memory;
+mod process;
+mod settings;
+
+use alloc::vec::Vec;
+
+use crate::node::{Context, Directory, Each, Generate, Node};
+
+/// A file whose text never changes.
+macro_rules! fixed {
+    ($text:expr) => {
+        Node::File(|_, out| {
+            out.extend_from_slice($text);
+            Ok(())
+        })
+    };
+}
+use fixed;
+
+const fn directory(entries: &'static [(&'static str, Node)]) -> Node {
+    Node::Directory(Directory { entries, each: None })
+}
+
+const fn file(generate: Generate) -> Node {
+    Node::File(generate)
+}
+
+/// The process's id, which its directory is called.
+const PID: u32 = 1;
+
+fn the_process(_: &Context<'_>) -> Vec<u32> {
+    [PID].into()
+}
+
+fn threads(context: &Context<'_>) -> Vec<u32> {
+    context.info.threads().iter().map(|thread| thread.tid).collect()
+}
+
+fn descriptors(context: &Context<'_>) -> Vec<u32> {
+    context.info.descriptors()
+}
+
+fn cpus(context: &Context<'_>) -> Vec<u32> {
+    (0..context.info.cpu_count()).collect()
+}
+
+/// `/proc`.
+pub(crate) static PROC: Node = Node::Directory(Directory {
+    entries: &[
+        ("self", Node::Link(|_| Ok(b"1".to_vec()))),
+        ("cgroups", file(cgroup::controllers_v1)),
+        ("cmdline", fixed!(b"\n")),
+        ("cpuinfo", file(machine::cpuinfo)),
+        ("devices", fixed!(b"Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n\nBlock devices:\n254 virtblk\n")),
+        ("filesystems", file(machine::filesystems)),
+        ("loadavg", file(machine::loadavg)),
+        ("meminfo", file(memory::meminfo)),
+        ("mounts", Node::Link(|_| Ok(b"self/mounts".to_vec()))),
+        ("net", Node::Link(|_| Ok(b"self/net".to_vec()))),
+        ("stat", file(machine::stat)),
+        ("swaps", fixed!(b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")),
+        ("sys", directory(settings::ENTRIES)),
+        ("uptime", file(machine::uptime)),
+        ("version", file(machine::version)),
+    ],
+    each: Some(&Each { prefix: "", numbers: the_process, node: directory(PROCESS) }),
+});
+
+const PROCESS: &[(&str, Node)] = &[
+    ("auxv", Node::Private(|c, out| process::start_data(c, out, 2))),
+    ("cgroup", fixed!(b"0::/\n")),
+    ("cmdline", file(|c, out| process::start_data(c, out, 0))),
+    ("comm", Node::Setting(process::comm, process::set_comm)),
+    ("coredump_filter", fixed!(b"00000033\n")),
+    ("cwd", Node::Jump(|c| Ok(c.info.working_directory()))),
+    ("environ", Node::Private(|c, out| process::start_data(c, out, 1))),
+    ("exe", Node::Jump(|c| c.info.executable())),
+    ("fd", Node::Directory(Directory { entries: &[], each: Some(&FD) })),
+    ("fdinfo", Node::Directory(Directory { entries: &[], each: Some(&FDINFO) })),
+    ("io", file(process::io)),
+    ("limits", file(process::limits)),
+    ("loginuid", fixed!(b"4294967295")),
+    ("maps", file(memory::maps)),
+    ("mountinfo", file(process::mountinfo)),
+    ("mounts", file(process::mounts)),
+    ("net", directory(NET)),
+    ("oom_adj", fixed!(b"0\n")),
+    ("oom_score", fixed!(b"0\n")),
+    ("oom_score_adj", fixed!(b"0\n")),
+    ("root", Node::Jump(|c| Ok(c.info.root()))),
+    ("schedstat", file(process::schedstat)),
+    ("smaps", file(memory::smaps)),
+    ("smaps_rollup", file(memory::smaps_rollup)),
+    ("stat", file(process::stat)),
+    ("statm", file(memory::statm)),
+    ("status", file(process::status)),
+    ("task", Node::Directory(Directory { entries: &[], each: Some(&TASK) })),
+    ("wchan", fixed!(b"0")),
+];
+
+static FD: Each =
+    Each { prefix: "", numbers: descriptors, node: Node::Jump(|c| c.info.descriptor(c.number)) };
+static FDINFO: Each = Each { prefix: "", numbers: descriptors, node: Node::File(process::fdinfo) };
+static TASK: Each = Each { prefix: "", numbers: threads, node: directory(THREAD) };
+
+const THREAD: &[(&str, Node)] = &[
+    ("comm", Node::Setting(process::comm, process::set_comm)),
+    ("schedstat", file(process::schedstat)),
+    ("stat", file(process::thread_stat)),
+    ("status", file(process::thread_status)),
+];
+
+/// Headers only: what the network has it will tell here.
+const NET: &[(&str, Node)] = &[
+    ("dev", fixed!(b"Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n")),
+    ("if_inet6", fixed!(b"")),
+    ("ipv6_route", fixed!(b"")),
+    ("route", fixed!(b"Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT                                                       \n")),
+    ("tcp", fixed!(b"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                                                     \n")),
+    ("tcp6", fixed!(b"  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n")),
+    ("udp", fixed!(b"   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops             \n")),
+    ("udp6", fixed!(b"  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n")),
+    ("unix", fixed!(b"Num       RefCount Protocol Flags    Type St Inode Path\n")),
+];
+
+/// `/sys`.
+pub(crate) static SYS: Node = directory(&[
+    (
+        "devices",
+        directory(&[(
+            "system",
+            directory(&[
+                (
+                    "cpu",
+                    Node::Directory(Directory {
+                        entries: &[
+                            ("kernel_max", fixed!(b"63\n")),
+                            ("offline", fixed!(b"\n")),
+                            ("online", file(machine::cpu_list)),
+                            ("possible", file(machine::cpu_list)),
+                            ("present", file(machine::cpu_list)),
+                        ],
+                        each: Some(&CPU),
+                    }),
+                ),
+                (
+                    "node",
+                    directory(&[
+                        ("has_cpu", fixed!(b"0\n")),
+                        ("has_memory", fixed!(b"0\n")),
+                        ("online", fixed!(b"0\n")),
+                        ("possible", fixed!(b"0\n")),
+                        (
+                            "node0",
+                            directory(&[
+                                ("cpulist", file(machine::cpu_list)),
+                                ("cpumap", file(machine::cpu_map)),
+                                ("distance", fixed!(b"10\n")),
+                                ("meminfo", file(memory::node_meminfo)),
+                            ]),
+                        ),
+                    ]),
+                ),
+            ]),
+        )]),
+    ),
+    ("fs", directory(&[("cgroup", directory(&[]))])),
+    (
+        "kernel",
+        directory(&[(
+            "mm",
+            directory(&[
+                ("hugepages", directory(&[])),
+                (
+                    "transparent_hugepage",
+                    directory(&[
+                        ("defrag", fixed!(b"always defer defer+madvise [madvise] never\n")),
+                        ("enabled", Node::Setting(memory::huge_page_policy, memory::set_huge_page_policy)),
+                        ("hpage_pmd_size", fixed!(b"2097152\n")),
+                        ("shmem_enabled", fixed!(b"always within_size advise [never] deny force\n")),
+                        ("use_zero_page", fixed!(b"0\n")),
+                    ]),
+                ),
+            ]),
+        )]),
+    ),
+]);
+
+static CPU: Each = Each {
+    prefix: "cpu",
+    numbers: cpus,
+    node: directory(&[
+        ("online", fixed!(b"1\n")),
+        (
+            "topology",
+            directory(&[
+                ("core_cpus_list", file(machine::own_cpu)),
+                ("core_id", file(machine::own_cpu)),
+                ("core_siblings_list", file(machine::cpu_list)),
+                ("package_cpus_list", file(machine::cpu_list)),
+                ("physical_package_id", fixed!(b"0\n")),
+                ("thread_siblings_list", file(machine::own_cpu)),
+            ]),
+        ),
+    ]),
+};
+
+/// `/sys/fs/cgroup`.
+pub(crate) static CGROUP: Node = directory(cgroup::ENTRIES);
+
+/// Formats into a text; it is memory, so that cannot fail.
+macro_rules! put {
+    ($out:expr, $($argument:tt)*) => {
+        $out.extend_from_slice(alloc::format!($($argument)*).as_bytes())
+    };
+}
+use put;
