@@ -3,7 +3,9 @@
 //! What file systems do is in the crates `vfs`, `ext4`, `tmpfs` and `page-cache`; here they are put together
 //! on the devices, and given to the system calls. [`WORKING_DIRECTORY`] is a leaf lock.
 
+mod cpu_flags;
 mod special;
+mod system_info;
 
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU16, Ordering};
@@ -14,6 +16,7 @@ use linux_abi::{
     Errno,
     file::{AT_FDCWD, DeviceNumber, FileType, OpenFlags, StatfsFlags},
 };
+use proc_fs::PseudoFileSystem;
 use run_config::RunConfig;
 use spin::{LazyLock, Once};
 use tmpfs::Tmpfs;
@@ -68,6 +71,7 @@ pub fn mount_root() -> Result<(), String> {
 fn mount_others(namespace: &Namespace) -> Result<(), (&'static str, Errno)> {
     let limit_pages = frames::statistics().total / TMPFS_SHARE;
     let no_devices = StatfsFlags::NOSUID | StatfsFlags::NODEV | StatfsFlags::NOATIME;
+    let no_programs = no_devices | StatfsFlags::NOEXEC;
     let mount = |place: &'static str, file_system: Arc<dyn FileSystem>, flags, options: &str| {
         ensure_directory(namespace, place).map_err(|error| (place, error))?;
         let source = file_system.name();
@@ -80,11 +84,16 @@ fn mount_others(namespace: &Namespace) -> Result<(), (&'static str, Errno)> {
     special::populate(namespace).map_err(|error| ("/dev", error))?;
     mount("/dev/shm", sized(0o1777), no_devices, &options)?;
     mount("/tmp", sized(0o1777), no_devices, &options)?;
-    mount("/run", sized(0o755), no_devices, &format!("{options},mode=755"))
+    mount("/run", sized(0o755), no_devices, &format!("{options},mode=755"))?;
+    let info = Arc::new(system_info::Kernel);
+    mount("/proc", PseudoFileSystem::proc(info.clone()), no_programs, "")?;
+    mount("/sys", PseudoFileSystem::sys(info.clone()), no_programs, "")?;
+    mount("/sys/fs/cgroup", PseudoFileSystem::cgroup(info), no_programs, "")
 }
 
 fn ensure_directory(namespace: &Namespace, path: &str) -> Result<(), Errno> {
     match namespace.create(namespace.root(), path.as_bytes(), NewInode::Directory, 0o755) {
+        // What is there already, or is made by the file system itself, is not made here.
         Ok(_) | Err(Errno::EEXIST) => Ok(()),
         Err(error) => Err(error),
     }

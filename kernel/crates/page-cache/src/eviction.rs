@@ -54,6 +54,12 @@ pub fn evict(wanted: usize) -> usize {
     evicted
 }
 
+/// Pages of all files in memory, and how many of them are dirty.
+pub fn totals() -> (usize, usize) {
+    let caches: Vec<_> = REGISTRY.lock().caches.iter().filter_map(Weak::upgrade).collect();
+    caches.iter().fold((0, 0), |sum, cache| (sum.0 + cache.page_count(), sum.1 + cache.dirty_count()))
+}
+
 impl PageCache {
     /// Evicts up to `wanted` pages of this file.
     fn evict(&self, wanted: usize) -> usize {

@@ -30,7 +30,7 @@ mod tests;
 use linux_abi::Errno;
 
 pub use cache::PageCache;
-pub use eviction::evict;
+pub use eviction::{evict, totals};
 
 /// Where the pages of a file come from, and go to.
 pub trait PageSource: Send + Sync {

@@ -180,10 +180,10 @@ pub(super) fn smaps(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
 
 pub(super) fn smaps_rollup(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
     let mut sum = Usage::default();
-    let mut range = u64::MAX..0;
+    let mut whole: Option<core::ops::Range<u64>> = None;
     for_each_area(context, |area| {
         let usage = context.info.usage(area.range.clone());
-        range = range.start.min(area.range.start)..area.range.end;
+        whole = Some(whole.as_ref().map_or(area.range.start, |whole| whole.start)..area.range.end);
         sum.resident += usage.resident;
         sum.private[0] += usage.private[0];
         sum.private[1] += usage.private[1];
@@ -191,7 +191,7 @@ pub(super) fn smaps_rollup(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome 
         sum.anonymous += usage.anonymous;
         sum.anonymous_huge += usage.anonymous_huge;
     });
-    if range.start < range.end {
+    if let Some(range) = whole {
         let area = Area { range, permissions: *b"---p", name: "[rollup]".into(), ..Area::default() };
         put_row(&area, out);
         put_usage(&sum, out);
