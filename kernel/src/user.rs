@@ -7,6 +7,7 @@
 use alloc::{string::String, vec::Vec};
 use core::{fmt, marker::PhantomData, mem::MaybeUninit};
 
+use frames::{PAGE_SIZE, PageRef};
 use linux_abi::Errno;
 use vfs::{ReadDst, WriteSrc};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -29,36 +30,51 @@ fn check(address: u64, len: usize) -> Result<(), Errno> {
 
 /// Copies from the application into `to`; returns how many bytes could be copied.
 fn copy_in(to: &mut [MaybeUninit<u8>], from: u64) -> usize {
-    if check(from, to.len()).is_err() {
+    // SAFETY: a slice is valid for writes of its length.
+    unsafe { copy_in_raw(to.as_mut_ptr().cast(), from, to.len()) }
+}
+
+/// Copies `len` bytes from the application; returns how many could be copied.
+///
+/// # Safety
+/// `to` is valid for writes of `len` bytes, which others may be reading meanwhile.
+unsafe fn copy_in_raw(to: *mut u8, from: u64, len: usize) -> usize {
+    if check(from, len).is_err() {
         return 0;
     }
-    let len = to.len();
     // SAFETY: `to` is valid, `from` is in the application's half; a fault ends the copy.
-    let left = unsafe { user_copy(to.as_mut_ptr().cast(), from as *const u8, len) };
+    let left = unsafe { user_copy(to, from as *const u8, len) };
     if left == 0 {
         return len;
     }
     retry_bytewise(len, left, |done, step| {
         // SAFETY: as above.
-        unsafe {
-            user_copy(to.as_mut_ptr().cast::<u8>().add(done), (from + done as u64) as *const u8, step) == 0
-        }
+        unsafe { user_copy(to.add(done), (from + done as u64) as *const u8, step) == 0 }
     })
 }
 
 /// Copies to the application; returns how many bytes could be copied.
 fn copy_out(to: u64, from: &[u8]) -> usize {
-    if check(to, from.len()).is_err() {
+    // SAFETY: a slice is valid for reads of its length.
+    unsafe { copy_out_raw(to, from.as_ptr(), from.len()) }
+}
+
+/// Copies `len` bytes to the application; returns how many could be copied.
+///
+/// # Safety
+/// `from` is valid for reads of `len` bytes, which others may be writing meanwhile.
+unsafe fn copy_out_raw(to: u64, from: *const u8, len: usize) -> usize {
+    if check(to, len).is_err() {
         return 0;
     }
     // SAFETY: `from` is valid, `to` is in the application's half; a fault ends the copy.
-    let left = unsafe { user_copy(to as *mut u8, from.as_ptr(), from.len()) };
+    let left = unsafe { user_copy(to as *mut u8, from, len) };
     if left == 0 {
-        return from.len();
+        return len;
     }
-    retry_bytewise(from.len(), left, |done, step| {
+    retry_bytewise(len, left, |done, step| {
         // SAFETY: as above.
-        unsafe { user_copy((to + done as u64) as *mut u8, from.as_ptr().add(done), step) == 0 }
+        unsafe { user_copy((to + done as u64) as *mut u8, from.add(done), step) == 0 }
     })
 }
 
@@ -356,6 +372,14 @@ impl ReadDst for UserBuffers {
     fn put(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
         self.advance(bytes.len(), |address, done, step| copy_out(address, &bytes[done..done + step]))
     }
+
+    fn put_page(&mut self, page: &PageRef, offset: usize, len: usize) -> Result<usize, Errno> {
+        assert!(offset <= PAGE_SIZE && len <= PAGE_SIZE - offset);
+        // SAFETY: inside the frame, which the reference keeps.
+        self.advance(len, |address, done, step| unsafe {
+            copy_out_raw(address, page.as_ptr().add(offset + done), step)
+        })
+    }
 }
 
 impl WriteSrc for UserBuffers {
@@ -371,6 +395,14 @@ impl WriteSrc for UserBuffers {
                 core::mem::transmute::<&mut [u8], &mut [MaybeUninit<u8>]>(&mut buffer[done..done + step])
             };
             copy_in(part, address)
+        })
+    }
+
+    fn take_page(&mut self, page: &PageRef, offset: usize, len: usize) -> Result<usize, Errno> {
+        assert!(offset <= PAGE_SIZE && len <= PAGE_SIZE - offset);
+        // SAFETY: inside the frame, which the reference keeps.
+        self.advance(len, |address, done, step| unsafe {
+            copy_in_raw(page.as_ptr().add(offset + done), address, step)
         })
     }
 
