@@ -99,6 +99,8 @@ struct CpuQueue {
     previous: Cell<*const Thread>,
     /// Whether `previous` goes on living on some queue or elsewhere, or this was the CPU's reference to it.
     previous_fate: Cell<Fate>,
+    /// The thread that was switched away from, if its affinity no longer allows this CPU. Touched by this CPU only.
+    migrating: Cell<*const Thread>,
     /// The thread whose extended state is in the registers. Touched by this CPU only.
     fpu_owner: Cell<*const Thread>,
     /// The CPU's idle thread.
@@ -116,6 +118,7 @@ static QUEUES: [CpuQueue; MAX_CPUS] = [const {
         charged_ns: Cell::new(0),
         previous: Cell::new(core::ptr::null()),
         previous_fate: Cell::new(Fate::Queued),
+        migrating: Cell::new(core::ptr::null()),
         fpu_owner: Cell::new(core::ptr::null()),
         idle: Cell::new(core::ptr::null()),
     }
@@ -331,7 +334,7 @@ fn switch(leaving: Leaving) {
         // Off to a CPU that it may run on. It is still `on_cpu` here, so it must not run there before the switch is
         // done: the helper that takes it there is the end of the switch.
         fate = Fate::Queued;
-        let old = PENDING_MIGRATION[this.index].replace(Arc::into_raw(thread));
+        let old = cpu_queue.migrating.replace(Arc::into_raw(thread));
         debug_assert!(old.is_null());
     }
     let next = next.or_else(|| steal(this.index));
@@ -371,20 +374,6 @@ fn switch(leaving: Leaving) {
     finish_switch();
 }
 
-/// Threads whose affinity no longer allows the CPU that they are leaving; touched by that CPU only.
-struct PendingMigration([Cell<*const Thread>; MAX_CPUS]);
-// SAFETY: each CPU touches its own cell only, with interrupts masked.
-unsafe impl Sync for PendingMigration {}
-static PENDING_MIGRATION: PendingMigration =
-    PendingMigration([const { Cell::new(core::ptr::null()) }; MAX_CPUS]);
-
-impl core::ops::Deref for PendingMigration {
-    type Target = [Cell<*const Thread>; MAX_CPUS];
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
 /// The end of a switch, on the new thread's stack: the previous thread's registers are saved, so others may have it.
 fn finish_switch() {
     let index = cpu::index();
@@ -397,7 +386,7 @@ fn finish_switch() {
         // SAFETY: the CPU's reference from when the thread was `current`.
         drop(unsafe { Arc::from_raw(previous_pointer) });
     }
-    let migrating = PENDING_MIGRATION[index].replace(core::ptr::null());
+    let migrating = cpu_queue.migrating.replace(core::ptr::null());
     if !migrating.is_null() {
         // SAFETY: put there by `switch` from `Arc::into_raw`.
         let thread = unsafe { Arc::from_raw(migrating) };

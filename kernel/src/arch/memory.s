@@ -178,41 +178,27 @@ user_copy:
     sub $64, %rdx
     cmp $64, %rdx
     jae 1b
-2:  test %rdx, %rdx
-    jz 4f
-3:  movb (%rsi), %cl
+2:  cmp $8, %rdx
+    jb 4f
+3:  mov (%rsi), %rcx
+    mov %rcx, (%rdi)
+    add $8, %rsi
+    add $8, %rdi
+    sub $8, %rdx
+    cmp $8, %rdx
+    jae 3b
+4:  test %rdx, %rdx
+    jz 6f
+5:  movb (%rsi), %cl
     movb %cl, (%rdi)
     inc %rsi
     inc %rdi
     dec %rdx
-    jnz 3b
-4:  xor %eax, %eax
+    jnz 5b
+6:  xor %eax, %eax
     ret
 .global user_copy_end
 user_copy_end:
-
-# user_zero(rdi = to, rdx = length) -> bytes NOT zeroed. (rsi unused.)
-.global user_zero
-user_zero:
-    pxor %xmm0, %xmm0
-    cmp $64, %rdx
-    jb 2f
-1:  movups %xmm0, (%rdi)
-    movups %xmm0, 16(%rdi)
-    movups %xmm0, 32(%rdi)
-    movups %xmm0, 48(%rdi)
-    add $64, %rdi
-    sub $64, %rdx
-    cmp $64, %rdx
-    jae 1b
-2:  test %rdx, %rdx
-    jz 4f
-3:  movb $0, (%rdi)
-    inc %rdi
-    dec %rdx
-    jnz 3b
-4:  xor %eax, %eax
-    ret
 
 # user_load_u32(rdi = address) -> value, or -1 in rax after a fault (a value is zero-extended).
 .global user_load_u32
@@ -237,8 +223,8 @@ user_store_u32:
 .global user_access_end
 user_access_end:
 
-# Fault in user_copy or user_zero: a 64-byte step may have stored a part of its bytes, which are
-# counted as not done; the caller retries the rest bytewise to find the exact place.
+# Fault in user_copy: a step may have stored a part of its bytes, which are counted as not done; the caller
+# retries the rest bytewise to find the exact place.
 .global user_copy_fault
 user_copy_fault:
     mov %rdx, %rax

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use x86_64::registers::control::Cr2;
+use x86_64::{instructions::interrupts, registers::control::Cr2};
 
 use super::{interrupt, layout};
 use crate::{mm, panic, signal, syscall, task};
@@ -102,8 +102,6 @@ unsafe extern "C" {
     static user_access_start: u8;
     static user_access_end: u8;
     static user_copy_end: u8;
-    fn user_zero();
-    fn user_load_u32();
     fn user_copy_fault();
     fn user_word_fault();
 }
@@ -114,8 +112,7 @@ fn user_fault_fixup(rip: u64) -> Option<u64> {
     if !(address(&raw const user_access_start)..address(&raw const user_access_end)).contains(&rip) {
         return None;
     }
-    let _ = user_zero;
-    if rip < address(&raw const user_copy_end) || rip < user_load_u32 as *const () as u64 {
+    if rip < address(&raw const user_copy_end) {
         Some(user_copy_fault as *const () as u64)
     } else {
         Some(user_word_fault as *const () as u64)
@@ -132,7 +129,6 @@ extern "C" fn trap_handler(frame: &mut TrapFrame) {
         let address = Cr2::read_raw();
         page_fault(frame, address);
     } else if from_application {
-        enable_interrupts();
         signal::application_exception(frame);
     } else if let Some(fixup) = user_fault_fixup(frame.rip) {
         // #GP by a non-canonical address.
@@ -165,7 +161,7 @@ fn page_fault(frame: &mut TrapFrame, address: u64) {
     }
     // A fault may wait for a page to be read: from here on we are an ordinary piece of kernel code on the
     // thread's own stack. The kernel touches the application's memory only where it may wait.
-    enable_interrupts();
+    interrupts::enable();
     let access = if frame.error & page_fault_error::FETCH != 0 {
         mm::Access::Execute
     } else if frame.error & page_fault_error::WRITE != 0 {
@@ -180,7 +176,7 @@ fn page_fault(frame: &mut TrapFrame, address: u64) {
             None => signal::application_fault(frame, address, error),
         }
     }
-    x86_64::instructions::interrupts::disable();
+    interrupts::disable();
 }
 
 /// Serves the vectors that run on their own IST stack, whatever was going on.
@@ -193,8 +189,4 @@ extern "C" fn trap_in_place_handler(frame: &mut TrapFrame) {
         vector::DEBUG => frame.rflags &= !(1 << 8),
         _ => panic::unexpected_trap(frame),
     }
-}
-
-fn enable_interrupts() {
-    x86_64::instructions::interrupts::enable();
 }
