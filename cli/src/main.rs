@@ -15,6 +15,7 @@ mod machine;
 mod options;
 mod project;
 mod scratch;
+mod symbolize;
 
 use std::process::ExitCode;
 

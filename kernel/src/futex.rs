@@ -65,7 +65,9 @@ fn retry<T>(address: UserPtr<u32>, mut operation: impl FnMut() -> Result<T, Chec
 }
 
 fn look(address: UserPtr<u32>) -> Result<u32, Check> {
-    address.load().map_err(|error| if error == Errno::EFAULT { Check::PageAbsent } else { Check::Failed(error) })
+    address
+        .load()
+        .map_err(|error| if error == Errno::EFAULT { Check::PageAbsent } else { Check::Failed(error) })
 }
 
 fn expect(address: UserPtr<u32>, expected: u32) -> Result<(), Check> {
@@ -150,9 +152,9 @@ pub fn wake_op(
         TABLE.wake_op(first_key, wake_first, second_key, wake_second, || {
             let mut old = look(second)?;
             loop {
-                let seen = second
-                    .compare_exchange(old, operation.apply(old))
-                    .map_err(|error| if error == Errno::EFAULT { Check::PageAbsent } else { Check::Failed(error) })?;
+                let seen = second.compare_exchange(old, operation.apply(old)).map_err(|error| {
+                    if error == Errno::EFAULT { Check::PageAbsent } else { Check::Failed(error) }
+                })?;
                 if seen == old {
                     return Ok(operation.holds(old));
                 }

@@ -56,7 +56,8 @@ impl Log for KernelLog {
             log::Level::Warn => "warning: ",
             _ => "",
         };
-        let _ = writeln!(SERIAL.lock(), "[{:5}.{:06}] {level}{}", us / 1_000_000, us % 1_000_000, record.args());
+        let _ =
+            writeln!(SERIAL.lock(), "[{:5}.{:06}] {level}{}", us / 1_000_000, us % 1_000_000, record.args());
     }
 
     fn flush(&self) {}

@@ -26,6 +26,7 @@ mod syscall;
 mod task;
 mod time;
 mod user;
+mod vdso;
 
 use alloc::vec::Vec;
 
@@ -95,7 +96,14 @@ fn take_early_memory(boot: &mut BootInfo) -> core::ops::Range<u64> {
 
 /// The rest of the start, in a thread, so that it may wait for devices: then the program.
 extern "C" fn init(_: usize) -> ! {
-    let hooks = device::control::Hooks { signal: host_signal, power_off: host_power_off, crash_report: || None };
+    if vdso::init().is_err() {
+        panic!("no memory for the vDSO");
+    }
+    let hooks = device::control::Hooks {
+        signal: host_signal,
+        power_off: host_power_off,
+        crash_report: fs::crash_report,
+    };
     if let Err(error) = device::start(hooks) {
         ::log::error!("cannot listen to the host: {error:?}");
     }

@@ -1,7 +1,7 @@
 //! The end of the kernel: panics, faults that nobody can serve, and the report of a crash of the application.
 //!
-//! A report has the registers, what was running, and a backtrace by frame pointers; addresses of the kernel are shown with
-//! their symbols if the image has them ([`symbols`]).
+//! A report has the registers, what was running, and a backtrace by frame pointers. The host tool names the functions
+//! (see [`symbols`]).
 
 use core::{
     fmt::Write,
@@ -48,7 +48,8 @@ pub fn unexpected_trap(frame: &TrapFrame) -> ! {
 /// A page fault in the kernel that it does not expect.
 pub fn unexpected_page_fault(frame: &TrapFrame, address: u64) -> ! {
     begin();
-    let what = if task::stack::is_guard(address) { "kernel stack overflow" } else { "page fault in the kernel" };
+    let what =
+        if task::stack::is_guard(address) { "kernel stack overflow" } else { "page fault in the kernel" };
     write_in_panic(format_args!("kernel panic: {what} at address {address:#x}\n{frame:?}\n"));
     write_in_panic(format_args!("  at {}\n", symbols::describe(frame.rip)));
     backtrace(frame.rbp);
@@ -119,18 +120,26 @@ fn backtrace(mut frame_pointer: u64) {
 /// Logs the registers and the stack of the application when a signal that it does not handle ends it.
 pub fn report_application_crash(signal: Signal, frame: &TrapFrame) {
     let thread = task::current();
-    log::error!("the program was ended by {} in thread {} ({})", signal.name().unwrap_or("a signal"), thread.tid, thread.name_text());
+    log::error!(
+        "the program was ended by {} in thread {} ({})",
+        signal.name().unwrap_or("a signal"),
+        thread.tid,
+        thread.name_text()
+    );
     log::error!("{frame:?}");
     let mut line = alloc::string::String::new();
     let mut frame_pointer = frame.rbp;
     let _ = write!(line, "at {}", crate::mm::describe_code(frame.rip));
     log::error!("{line}");
     for _ in 0..MAX_FRAMES {
-        let Ok([next, return_address]) = crate::user::UserPtr::<[u64; 2]>::new(frame_pointer).read() else { break };
+        let Ok([next, return_address]) = crate::user::UserPtr::<[u64; 2]>::new(frame_pointer).read() else {
+            break;
+        };
         if return_address == 0 {
             break;
         }
-        log::error!("by {}", crate::mm::describe_code(return_address));
+        // As above: the call is before the address to return to.
+        log::error!("by {}", crate::mm::describe_code(return_address - 1));
         if next <= frame_pointer {
             break;
         }

@@ -482,7 +482,12 @@ pub fn copy_extended_state(to: &Thread) {
 }
 
 /// Charges the running thread for its time up to now; says whether its turn is over.
-fn charge(cpu_queue: &CpuQueue, queue: &mut RunQueue<Arc<Thread>>, running: &Thread, now_ns: u64) -> Preemption {
+fn charge(
+    cpu_queue: &CpuQueue,
+    queue: &mut RunQueue<Arc<Thread>>,
+    running: &Thread,
+    now_ns: u64,
+) -> Preemption {
     let ran_ns = now_ns.saturating_sub(cpu_queue.charged_ns.replace(now_ns));
     running.sched.cpu_time_ns.fetch_add(ran_ns, Ordering::Relaxed);
     running.sched.since_ns.store(now_ns, Ordering::Relaxed);
@@ -604,7 +609,6 @@ pub fn run_idle_loop() -> ! {
     let cpu_queue = &QUEUES[this.index];
     loop {
         interrupts::disable();
-        mm::enter_idle();
         this.idle.store(true, Ordering::SeqCst);
         IDLE_CPUS.fetch_or(1 << this.index, Ordering::SeqCst);
         // Say that we sleep, then look: who enqueues does it the other way round.

@@ -9,6 +9,7 @@
 use alloc::sync::Arc;
 use core::ops::DerefMut;
 
+use ::ipc::posix_timer::Sent;
 use ksync::SpinLock;
 use linux_abi::{
     Errno,
@@ -17,10 +18,7 @@ use linux_abi::{
         SigInfo, SigSet, Signal, StackT, UContext, UcFlags, code,
     },
 };
-use ::ipc::posix_timer::Sent;
-use signal_queue::{
-    Budget, Delivery, Dispositions, Handler, PendingSignals, Queued, take_any_of, take_next,
-};
+use signal_queue::{Budget, Delivery, Dispositions, Handler, PendingSignals, Queued, take_any_of, take_next};
 use spin::{LazyLock, Once};
 
 use crate::{
@@ -365,7 +363,8 @@ pub fn deliver(frame: &mut TrapFrame, restart: &mut syscall::Restart) -> bool {
                 break;
             };
             let Some(signal) = info.signal() else { continue };
-            let delivery = if signal == Signal::SIGKILL { Delivery::Terminate } else { dispositions.deliver(signal) };
+            let delivery =
+                if signal == Signal::SIGKILL { Delivery::Terminate } else { dispositions.deliver(signal) };
             let mask_for_frame = signals.saved_mask.take().unwrap_or(signals.blocked);
             if !matches!(delivery, Delivery::Handler(_)) {
                 signals.saved_mask = Some(mask_for_frame);
@@ -405,7 +404,8 @@ fn enter_handler(frame: &mut TrapFrame, handler: &Handler, info: SigInfo, mask: 
         (signals.alternate_stack, signals.last_fault)
     };
     let on_alternate = alternate_stack.contains(frame.rsp);
-    let switches = handler.flags.contains(SaFlags::ONSTACK) && !alternate_stack.is_disabled() && !on_alternate;
+    let switches =
+        handler.flags.contains(SaFlags::ONSTACK) && !alternate_stack.is_disabled() && !on_alternate;
     let sp = if switches { alternate_stack.top() } else { frame.rsp.wrapping_sub(REDZONE_SIZE) };
     let layout = FrameLayout::below(sp, fpu::state_size() as u64).ok_or(Errno::EFAULT)?;
     if (switches || on_alternate) && !alternate_stack.contains(layout.frame_address) {
@@ -499,11 +499,8 @@ pub fn return_from_handler(frame: &mut TrapFrame) -> Result<(), Errno> {
     if context.rip >= USER_END {
         return Err(Errno::EFAULT);
     }
-    let state = if context.fpstate == 0 {
-        None
-    } else {
-        Some(StateBuffer::read(UserPtr::new(context.fpstate))?)
-    };
+    let state =
+        if context.fpstate == 0 { None } else { Some(StateBuffer::read(UserPtr::new(context.fpstate))?) };
     {
         let thread = task::current();
         let shared = SHARED.lock();
@@ -571,6 +568,7 @@ pub fn minimum_stack_size() -> u64 {
     static SIZE: Once<u64> = Once::new();
     *SIZE.call_once(|| {
         let top = 1 << 20;
-        FrameLayout::below(top, fpu::state_size() as u64).map_or(2048, |layout| top - layout.frame_address + REDZONE_SIZE)
+        FrameLayout::below(top, fpu::state_size() as u64)
+            .map_or(2048, |layout| top - layout.frame_address + REDZONE_SIZE)
     })
 }

@@ -40,7 +40,9 @@ fn copy_in(to: &mut [MaybeUninit<u8>], from: u64) -> usize {
     }
     retry_bytewise(len, left, |done, step| {
         // SAFETY: as above.
-        unsafe { user_copy(to.as_mut_ptr().cast::<u8>().add(done), (from + done as u64) as *const u8, step) == 0 }
+        unsafe {
+            user_copy(to.as_mut_ptr().cast::<u8>().add(done), (from + done as u64) as *const u8, step) == 0
+        }
     })
 }
 
@@ -319,7 +321,11 @@ impl UserBuffers {
     }
 
     /// Runs `copy` on what is left of each buffer in turn, until `len` bytes are through or one falls short.
-    fn advance(&mut self, len: usize, mut copy: impl FnMut(u64, usize, usize) -> usize) -> Result<usize, Errno> {
+    fn advance(
+        &mut self,
+        len: usize,
+        mut copy: impl FnMut(u64, usize, usize) -> usize,
+    ) -> Result<usize, Errno> {
         let len = len.min(self.remaining);
         let mut done = 0;
         while done < len {
@@ -361,7 +367,9 @@ impl WriteSrc for UserBuffers {
         let len = buffer.len();
         self.advance(len, |address, done, step| {
             // SAFETY: initialised bytes may be seen as maybe-uninitialised ones, which are only written.
-            let part = unsafe { core::mem::transmute::<&mut [u8], &mut [MaybeUninit<u8>]>(&mut buffer[done..done + step]) };
+            let part = unsafe {
+                core::mem::transmute::<&mut [u8], &mut [MaybeUninit<u8>]>(&mut buffer[done..done + step])
+            };
             copy_in(part, address)
         })
     }

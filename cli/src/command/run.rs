@@ -84,18 +84,25 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
         limit: None,
     };
     let report = session::run(setup, streams, Events::new())?;
-    conclude(&report)
+    conclude(&report, if show_log { Log::Shown } else { Log::Kept })
+}
+
+/// Whether the user has seen the kernel's log already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Log {
+    Shown,
+    Kept,
 }
 
 /// Says what has to be said about the end, and returns the exit status.
-fn conclude(report: &Report) -> Result<u8> {
+fn conclude(report: &Report, seen: Log) -> Result<u8> {
     for file in &report.files {
         eprintln!("crema: the program left {}", file.display());
     }
     let log = report.folder.kernel_log();
     let with_log = |sentence: String| {
         let lines = report.folder.last_log_lines(SHOWN_LOG_LINES);
-        let shown = if lines.is_empty() { String::new() } else { format!("\n{lines}") };
+        let shown = if lines.is_empty() || seen == Log::Shown { String::new() } else { format!("\n{lines}") };
         Failure::new(format!("{sentence} (the kernel's log is in {}){shown}", log.display()))
     };
     match &report.end {

@@ -9,7 +9,10 @@ use std::{
     io::{self, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    sync::mpsc::{self, RecvTimeoutError, Sender},
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -22,12 +25,13 @@ use super::{
     interrupt::Subscription,
     qemu::{self, Boot, Channels, Connections, LinuxBoot},
     run_folder::RunFolder,
-    stream::{Input, Output, copy_in, copy_out},
+    stream::{Activity, Input, Output, copy_in, copy_out},
 };
 use crate::{
     application,
     failure::{Failure, Result},
     scratch::ScratchFolder,
+    symbolize::{Filter, Sources, Symbolizer},
 };
 
 /// How long a machine may take to power off after its program has ended.
@@ -179,6 +183,13 @@ pub fn run(setup: Setup, streams: Streams, Events { sender, events }: Events) ->
         folder: setup.folder,
         on_interrupt: setup.on_interrupt,
         deadline: setup.limit.map(|limit| started + limit),
+        power_off_patience: POWER_OFF_PATIENCE,
+        activity: Arc::default(),
+        // The addresses of a Linux guest are not in our files.
+        names: match setup.linux {
+            None => Sources { kernel: Some(setup.kernel.into()), image: Some(setup.image.into()) },
+            Some(_) => Sources::default(),
+        },
         sender,
         events,
         state: State::default(),
@@ -213,6 +224,9 @@ struct Conversation {
     folder: RunFolder,
     on_interrupt: OnInterrupt,
     deadline: Option<Instant>,
+    power_off_patience: Duration,
+    activity: Arc<Activity>,
+    names: Sources,
     sender: Sender<Event>,
     events: mpsc::Receiver<Event>,
     state: State,
@@ -250,17 +264,18 @@ impl Conversation {
         });
         let mut movers = Vec::new();
         for (from, mut to) in [(stdio, streams.stdout), (stderr, streams.stderr)] {
-            let sender = self.sender.clone();
+            let (sender, activity) = (self.sender.clone(), self.activity.clone());
             movers.push(thread::spawn(move || {
-                if copy_out(from, &mut to).is_err() {
+                if copy_out(from, &mut to, &activity).is_err() {
                     let _ = sender.send(Event::OutputClosed);
                 }
             }));
         }
-        let mut log = Tee { file: log_file, second: streams.kernel_log };
+        let tee = Tee { file: log_file, second: streams.kernel_log };
+        let mut log = Filter::new(Symbolizer::new(self.names.clone()), tee);
         movers.push(thread::spawn(move || {
             // A full disk must not end the run; what could be written is there.
-            let _ = copy_out(kernel_log, &mut log);
+            let _ = copy_out(kernel_log, &mut log, &Activity::default());
         }));
         let messages = clone(&control)?;
         let sender = self.sender.clone();
@@ -283,8 +298,11 @@ impl Conversation {
 
     /// Takes events until the machine closes the control channel, or has to be killed.
     fn take_events(&mut self, control: &mut UnixStream, machine: &mut dyn Machine) {
+        // Set when the program has ended, and put off as long as output is taken.
+        let mut power_off: Option<(Instant, Option<u64>)> = None;
         loop {
-            let event = match self.deadline {
+            let deadline = self.deadline.into_iter().chain(power_off.map(|(at, _)| at)).min();
+            let event = match deadline {
                 None => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(deadline) => {
                     self.events.recv_timeout(deadline.saturating_duration_since(Instant::now()))
@@ -297,9 +315,8 @@ impl Conversation {
             match event {
                 Ok(Event::Message(message)) => {
                     self.take_message(message);
-                    if matches!(self.state.end, Some(End::Exit(_) | End::Signal(_) | End::Panic(_))) {
-                        let power_off = Instant::now() + POWER_OFF_PATIENCE;
-                        self.deadline = Some(self.deadline.map_or(power_off, |old| old.min(power_off)));
+                    if self.state.end.is_some() && power_off.is_none() {
+                        power_off = Some((Instant::now() + self.power_off_patience, None));
                     }
                 }
                 Ok(Event::Order(given)) => order(given),
@@ -323,6 +340,14 @@ impl Conversation {
                     return machine.kill();
                 }
                 Err(RecvTimeoutError::Timeout) => {
+                    let quiet_at = self.activity.quiet_at();
+                    if let Some((at, since)) = &mut power_off
+                        && self.deadline.is_none_or(|deadline| Instant::now() < deadline)
+                        && (quiet_at.is_none() || quiet_at != *since)
+                    {
+                        (*at, *since) = (Instant::now() + self.power_off_patience, quiet_at);
+                        continue;
+                    }
                     self.state.end.get_or_insert(End::OutOfTime);
                     return machine.kill();
                 }
@@ -345,7 +370,10 @@ impl Conversation {
             Message::Signal(number) => {
                 state.end.get_or_insert(End::Signal(number));
             }
-            Message::Panic(text) => state.end = Some(End::Panic(text)),
+            Message::Panic(text) => {
+                let text = Symbolizer::new(self.names.clone()).annotate(&text).into_owned();
+                state.end = Some(End::Panic(text));
+            }
             Message::FileStart { name, .. } => {
                 state.file = Some(self.folder.guest_file(&name).map(|(path, file)| {
                     state.files.push(path);

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::{fd::AsFd, unix::net::UnixStream},
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Duration,
 };
@@ -29,15 +30,37 @@ pub fn host_stream(stream: impl AsFd) -> io::Result<File> {
     Ok(File::from(stream.as_fd().try_clone_to_owned()?))
 }
 
+/// Whether output is on its way: a guest that has ended powers off only when its output has been taken, and
+/// whoever reads ours may be slow.
+#[derive(Debug, Default)]
+pub struct Activity {
+    /// Writes that have begun.
+    begun: AtomicU64,
+    /// Writes that are through.
+    through: AtomicU64,
+}
+
+impl Activity {
+    /// A number that changes with each write; `None` while a write waits for its reader.
+    ///
+    /// Relaxed is enough: nothing is read on the strength of these numbers, and a late one only lengthens a wait.
+    pub fn quiet_at(&self) -> Option<u64> {
+        let through = self.through.load(Ordering::Relaxed);
+        (through == self.begun.load(Ordering::Relaxed)).then_some(through)
+    }
+}
+
 /// Copies until `from` ends, or until `to` takes no more.
 ///
 /// # Errors
 /// Only those of `to`: when `from` fails, the machine has ended.
-pub fn copy_out(mut from: UnixStream, to: &mut dyn Write) -> io::Result<()> {
+pub fn copy_out(mut from: UnixStream, to: &mut dyn Write, activity: &Activity) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
-        to.write_all(&buffer[..length])?;
-        to.flush()?;
+        activity.begun.fetch_add(1, Ordering::Relaxed);
+        let written = to.write_all(&buffer[..length]).and_then(|()| to.flush());
+        activity.through.fetch_add(1, Ordering::Relaxed);
+        written?;
     }
     Ok(())
 }

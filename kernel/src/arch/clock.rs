@@ -7,19 +7,17 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use ksync::SpinLock;
 use spin::Once;
+use vdso_image::{ClockPage, Clocks};
 use x86_64::{instructions::port::Port, registers::model_specific::Msr};
 
 use super::{apic, cpu, layout};
 
-/// `ns = (tsc - base) * multiplier >> SHIFT`: exact enough for centuries in 128 bits, and what the vDSO computes.
-pub const SHIFT: u32 = 32;
-
-/// How TSC ticks become nanoseconds.
+/// How TSC ticks become nanoseconds: by [`Clocks::monotonic_ns`], as the vDSO computes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
     /// TSC at kernel entry: the zero of the monotonic clock.
     pub base: u64,
-    /// Nanoseconds per tick, times 2^SHIFT.
+    /// Nanoseconds per tick, times 2^[`vdso_image::SHIFT`].
     pub multiplier: u64,
     /// TSC ticks per second.
     pub hz: u64,
@@ -29,13 +27,19 @@ static SCALE: Once<Scale> = Once::new();
 static ENTRY_TSC: AtomicU64 = AtomicU64::new(0);
 /// Wall clock minus monotonic clock, in nanoseconds.
 static REALTIME_OFFSET_NS: AtomicU64 = AtomicU64::new(0);
+/// The application's view of the clocks, once it is mapped. Guards [`REALTIME_OFFSET_NS`] against other writers.
+static SHARED: SpinLock<Option<&'static ClockPage>> = SpinLock::new(None);
 static SOURCE: SpinLock<&str> = SpinLock::new("");
 
-/// Reads the time stamp counter; not ordered with the instructions around it.
+/// Reads the time stamp counter, after all that comes before (SDM vol. 2, RDTSC): no system call shows a time before
+/// one that the vDSO, or another CPU, has already shown.
 #[inline]
 pub fn tsc() -> u64 {
-    // SAFETY: every 64-bit CPU has RDTSC, and CR4.TSD is clear.
-    unsafe { core::arch::x86_64::_rdtsc() }
+    // SAFETY: every 64-bit CPU has the two instructions, and CR4.TSD is clear.
+    unsafe {
+        core::arch::x86_64::_mm_lfence();
+        core::arch::x86_64::_rdtsc()
+    }
 }
 
 /// Notes the moment of kernel entry.
@@ -58,9 +62,7 @@ pub fn now_ns() -> u64 {
 }
 
 fn to_ns(scale: &Scale, tsc: u64) -> u64 {
-    // Another CPU's counter may be a little behind the boot CPU's.
-    let ticks = tsc.saturating_sub(scale.base);
-    (u128::from(ticks) * u128::from(scale.multiplier) >> SHIFT) as u64
+    Clocks { tsc_base: scale.base, multiplier: scale.multiplier, realtime_offset_ns: 0 }.monotonic_ns(tsc)
 }
 
 /// The TSC's value at `ns` on the monotonic clock.
@@ -71,17 +73,38 @@ pub fn tsc_at(ns: u64) -> u64 {
 
 /// Nanoseconds since the Unix epoch.
 pub fn realtime_ns() -> u64 {
-    REALTIME_OFFSET_NS.load(Ordering::Relaxed).wrapping_add(now_ns())
+    realtime_offset_ns().wrapping_add(now_ns())
 }
 
 /// Wall clock minus monotonic clock.
 pub fn realtime_offset_ns() -> u64 {
-    REALTIME_OFFSET_NS.load(Ordering::Relaxed)
+    REALTIME_OFFSET_NS.load(Ordering::Acquire)
 }
 
 /// Sets the wall clock: `ns` since the epoch is now.
 pub fn set_realtime_ns(ns: u64) {
-    REALTIME_OFFSET_NS.store(ns.wrapping_sub(now_ns()), Ordering::Relaxed);
+    let shared = SHARED.lock();
+    publish(*shared, ns.wrapping_sub(now_ns()));
+}
+
+/// Has the clocks shown in `page` too, from now on.
+pub fn share(page: &'static ClockPage) {
+    let mut shared = SHARED.lock();
+    publish(Some(page), realtime_offset_ns());
+    *shared = Some(page);
+}
+
+/// Changes the offset for the kernel and for the readers of `page` at one time: whoever has seen the new one on one side will
+/// not see the old one on the other. [`SHARED`] is held, so interrupts are masked.
+fn publish(page: Option<&ClockPage>, realtime_offset_ns: u64) {
+    let store = || REALTIME_OFFSET_NS.store(realtime_offset_ns, Ordering::Release);
+    match (page, SCALE.get()) {
+        (Some(page), Some(scale)) => {
+            let clocks = Clocks { tsc_base: scale.base, multiplier: scale.multiplier, realtime_offset_ns };
+            page.write(&clocks, store);
+        }
+        _ => store(),
+    }
 }
 
 /// Where the frequency came from, for the log.
@@ -107,7 +130,7 @@ pub fn init() {
             known.map_or(measured_hz, |(hz, _)| hz)
         }
     };
-    let multiplier = ((1_000_000_000u128 << SHIFT) / u128::from(hz)) as u64;
+    let multiplier = vdso_image::multiplier_of(hz);
     SCALE.call_once(|| Scale { base: ENTRY_TSC.load(Ordering::Relaxed), multiplier, hz });
 }
 

@@ -37,8 +37,8 @@ pub struct PerCpu {
     pub need_resched: AtomicBool,
     /// This CPU sleeps or is about to: it looks for work and flushes its TLB before it does anything else.
     pub idle: AtomicBool,
-    /// The generation of flushes that this CPU has seen (see `mm::shootdown`).
-    pub tlb_generation: AtomicU64,
+    /// A flush passed this CPU by while it was idle (see `mm::shootdown`).
+    pub tlb_stale: AtomicBool,
     /// Deadline that the local timer is armed for, monotonic, or `u64::MAX`.
     pub timer_armed_ns: AtomicU64,
     /// Nanoseconds spent idle.
@@ -68,7 +68,7 @@ impl PerCpu {
             apic_id: Cell::new(0),
             need_resched: AtomicBool::new(false),
             idle: AtomicBool::new(false),
-            tlb_generation: AtomicU64::new(0),
+            tlb_stale: AtomicBool::new(false),
             timer_armed_ns: AtomicU64::new(u64::MAX),
             idle_ns: AtomicU64::new(0),
             interrupts: AtomicU64::new(0),
@@ -126,6 +126,11 @@ unsafe fn install(cpu: *mut PerCpu) {
     unsafe { (*cpu).apic_id.set(initial_apic_id()) };
     // SAFETY: IA32_GS_BASE; the kernel owns GS.
     unsafe { Msr::new(0xC000_0101).write(cpu as u64) };
+    if features().rdtscp || features().rdpid {
+        // What `getcpu` in the vDSO reads by RDTSCP or RDPID, coded as Linux does: the NUMA node, 0, above bit 11.
+        // SAFETY: IA32_TSC_AUX, which is there if one of the instructions is; valid per this function's contract.
+        unsafe { Msr::new(0xC000_0103).write((*cpu).index as u64) };
+    }
     // SAFETY: valid per this function's contract.
     CPUS[unsafe { (*cpu).index }].store(cpu, Ordering::Release);
 }

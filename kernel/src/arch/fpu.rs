@@ -109,7 +109,8 @@ impl XsaveArea {
     pub fn new() -> Self {
         let layout = Self::allocation();
         // SAFETY: the size is not 0.
-        let area = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
+        let area =
+            NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
         // A zeroed header says that every component is in its initial configuration, but MXCSR is loaded from
         // the area all the same (SDM vol. 1, 13.8), and FXRSTOR knows no header.
         // SAFETY: offsets of FCW and MXCSR in the legacy region, which is there.
@@ -198,7 +199,9 @@ pub fn is_valid(area: &[u8]) -> bool {
         return false;
     }
     components == 0
-        || (word(512) & !components == 0 && word(520) == 0 && area[528..LEGACY_AND_HEADER].iter().all(|b| *b == 0))
+        || (word(512) & !components == 0
+            && word(520) == 0
+            && area[528..LEGACY_AND_HEADER].iter().all(|b| *b == 0))
 }
 
 /// The MXCSR bits that may be set.

@@ -55,7 +55,7 @@ pub fn dispatch(vector: u8) {
         SPURIOUS => return,
         TIMER => time::timer_interrupt(),
         RESCHEDULE => sched::reschedule_interrupt(),
-        TLB_SHOOTDOWN => mm::shootdown_interrupt(),
+        TLB_SHOOTDOWN => mm::serve_requests(),
         // The interrupt itself is the barrier: it serialises this CPU.
         BARRIER => sched::barrier_interrupt(),
         STOP => panic::stop_if_panicking(),

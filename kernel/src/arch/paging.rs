@@ -15,8 +15,8 @@ use x86_64::{
     PhysAddr, VirtAddr,
     registers::control::{Cr3, Cr3Flags},
     structures::paging::{
-        FrameAllocator, Mapper, OffsetPageTable, Page, PageTable, PageTableFlags, PhysFrame, Size1GiB, Size2MiB,
-        Size4KiB, mapper::MapToError,
+        FrameAllocator, Mapper, OffsetPageTable, Page, PageTable, PageTableFlags, PhysFrame, Size1GiB,
+        Size2MiB, Size4KiB, mapper::MapToError,
     },
 };
 
@@ -80,7 +80,11 @@ pub unsafe fn init(memory: &[Range<u64>], early: Range<u64>) -> Range<u64> {
     // used through `map_mmio` only; the memory types of the MTRRs keep speculation away from them.
     let first = 0..4u64 << 30;
     for range in core::iter::once(&first).chain(memory.iter().filter(|range| range.end > first.end)) {
-        map_direct(&mut tables, &mut early, range.start.max(if range == &first { 0 } else { first.end })..range.end);
+        map_direct(
+            &mut tables,
+            &mut early,
+            range.start.max(if range == &first { 0 } else { first.end })..range.end,
+        );
     }
 
     let image = layout::Image::get();
@@ -136,11 +140,23 @@ fn map_direct(tables: &mut OffsetPageTable<'_>, frames: &mut EarlyFrames, range:
             if cpu::features().pages_1g && address % GIB == 0 && address + GIB <= end {
                 let page = Page::<Size1GiB>::containing_address(virt);
                 let frame = PhysFrame::containing_address(phys);
-                (tables.map_to(page, frame, KERNEL_DATA, frames).map(|f| f.ignore()).map_err(|e| already(&e)), GIB)
+                (
+                    tables
+                        .map_to(page, frame, KERNEL_DATA, frames)
+                        .map(|f| f.ignore())
+                        .map_err(|e| already(&e)),
+                    GIB,
+                )
             } else {
                 let page = Page::<Size2MiB>::containing_address(virt);
                 let frame = PhysFrame::containing_address(phys);
-                (tables.map_to(page, frame, KERNEL_DATA, frames).map(|f| f.ignore()).map_err(|e| already(&e)), MIB2)
+                (
+                    tables
+                        .map_to(page, frame, KERNEL_DATA, frames)
+                        .map(|f| f.ignore())
+                        .map_err(|e| already(&e)),
+                    MIB2,
+                )
             }
         };
         assert!(result != Err(false), "no memory for the page tables of the direct map");

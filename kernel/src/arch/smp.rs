@@ -45,7 +45,11 @@ pub fn start(apic_ids: &[u32]) {
         let code = &raw const ap_trampoline;
         let len = (&raw const ap_trampoline_end).offset_from(code) as usize;
         assert!(len <= 0x800, "the trampoline is too long");
-        core::ptr::copy_nonoverlapping(layout::direct::<u8>(code as u64), layout::direct(layout::TRAMPOLINE), len);
+        core::ptr::copy_nonoverlapping(
+            layout::direct::<u8>(code as u64),
+            layout::direct(layout::TRAMPOLINE),
+            len,
+        );
     }
     for id in &others {
         apic::send_init(*id);

@@ -1,11 +1,8 @@
-//! The battery-backed clock, and the PM timer.
+//! The battery-backed clock.
 
-use acpi_tables::AddressSpace;
 use ksync::SpinLock;
 use pc_devices::cmos_clock::{self, Cmos};
 use x86_64::instructions::port::Port;
-
-use super::platform;
 
 const INDEX: u16 = 0x70;
 const DATA: u16 = 0x71;
@@ -31,15 +28,4 @@ impl Cmos for Clock {
 /// `rtc=off`).
 pub fn wall_clock_seconds() -> Option<u64> {
     cmos_clock::read(&Clock)
-}
-
-/// The PM timer's count, of 24 bits or more, at 3.579545 MHz; `None` if there is none.
-pub fn pm_timer() -> Option<u32> {
-    let (register, _) = platform::get()?.fadt.as_ref()?.pm_timer?;
-    if register.space != AddressSpace::Io {
-        return None;
-    }
-    let port = u16::try_from(register.address).ok()?;
-    // SAFETY: the port that the firmware names as the PM timer; reading has no effect.
-    Some(unsafe { Port::<u32>::new(port).read() })
 }

@@ -21,12 +21,12 @@ pub mod control;
 mod dma;
 pub mod fw_cfg;
 mod interrupt;
-pub mod pci;
+mod pci;
 pub mod platform;
 mod power;
 pub mod random;
 pub mod streams;
-pub mod uart;
+mod uart;
 mod virtio;
 
 use alloc::{string::String, sync::Arc, vec::Vec};
@@ -37,7 +37,7 @@ use linux_abi::Errno;
 use spin::Once;
 
 use self::interrupt::Line;
-pub use self::power::{power_off, reset};
+pub use self::power::power_off;
 use crate::arch::apic;
 
 /// A device and how it interrupts.
@@ -69,6 +69,9 @@ impl Machine {
     }
 }
 
+/// Where the first I/O APIC is after a reset.
+const IO_APIC_ADDRESS: u64 = 0xfec0_0000;
+
 /// Reads what the firmware says, takes the I/O APICs into use, and brings all devices up, polled.
 /// `rsdp` is where the boot loader says that the tables begin; `command_line` may name virtio-mmio
 /// devices, on machines without ACPI.
@@ -76,6 +79,10 @@ pub fn discover(rsdp: Option<u64>, command_line: &str) -> Machine {
     let platform = platform::read(rsdp);
     for io_apic in &platform.io_apics {
         apic::add_io_apic(io_apic.address.into(), io_apic.gsi_base);
+    }
+    if platform.io_apics.is_empty() {
+        // Nothing says so, but a PC has one here (Intel 82093AA datasheet, 3.0).
+        apic::add_io_apic(IO_APIC_ADDRESS, 0);
     }
     let found = virtio::probe(command_line);
     if let Some(source) = found.entropy {
@@ -116,6 +123,8 @@ pub fn start(hooks: control::Hooks) -> Result<(), Errno> {
         });
         if enabled {
             serial.device.use_interrupts();
+        } else {
+            serial.device.use_timer();
         }
     } else {
         uart::use_interrupts();

@@ -15,8 +15,6 @@ const DEBUG_EXIT: u16 = 0xf4;
 /// What the debug exit is told after an orderly power-off that ACPI could not do, so that QEMU ends
 /// with status 1.
 const DEBUG_EXIT_POWER_OFF: u32 = 0;
-/// What it is told when the kernel dies.
-pub const DEBUG_EXIT_PANIC: u32 = 0x3f;
 
 /// How long the machine may take to stop, and how often the clock is read meanwhile: it may not run.
 const POWER_OFF_NS: u64 = 2_000_000_000;
@@ -59,8 +57,8 @@ fn acpi_power_off() {
     }
 }
 
-/// Switches the machine off: by ACPI, by QEMU's debug exit, or by stopping for good. What is to be
-/// written back or sent must have been.
+/// Switches the machine off: by ACPI, by QEMU's debug exit, by a reset, or by stopping for good. What is
+/// to be written back or sent must have been.
 pub fn power_off() -> ! {
     acpi_power_off();
     // The hypervisor stops the machine when its main loop comes to it, which the debug exit, done at
@@ -72,18 +70,14 @@ pub fn power_off() -> ! {
         }
         core::hint::spin_loop();
     }
-    debug_exit(DEBUG_EXIT_POWER_OFF)
-}
-
-/// Ends QEMU by its debug exit, if it has one; stops for good otherwise.
-pub fn debug_exit(value: u32) -> ! {
     // SAFETY: the port of isa-debug-exit, at which nothing else is on these machines.
-    unsafe { Port::new(DEBUG_EXIT).write(value) };
-    arch::halt_forever()
+    unsafe { Port::new(DEBUG_EXIT).write(DEBUG_EXIT_POWER_OFF) };
+    // A hypervisor without either ends the machine when it is reset (Firecracker; QEMU with -no-reboot).
+    reset()
 }
 
 /// Resets the machine: by ACPI's reset register, or by the keyboard controller.
-pub fn reset() -> ! {
+fn reset() -> ! {
     if let Some((register, value)) =
         platform::get().and_then(|platform| platform.fadt.as_ref()).and_then(|fadt| fadt.reset)
     {

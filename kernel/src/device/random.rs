@@ -149,3 +149,10 @@ pub fn stream() -> Stream {
 pub fn fill(bytes: &mut [u8]) {
     stream().fill(bytes);
 }
+
+/// Eight random bytes as a number.
+pub fn u64() -> u64 {
+    let mut bytes = [0; 8];
+    fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}

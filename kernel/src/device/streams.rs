@@ -1,6 +1,7 @@
 //! The program's standard streams: virtio-serial ports that the host tool names, or COM1.
 
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use console::{ApplicationMemory, Console, ConsoleKind, Input};
 use ksync::platform;
@@ -25,11 +26,16 @@ pub struct Streams {
     pub stdout: Arc<Console>,
     /// Standard error.
     pub stderr: Arc<Console>,
+    kind: ConsoleKind,
     input: Arc<Input>,
     ports: [Option<Arc<Port>>; 2],
 }
 
 static STREAMS: Once<Streams> = Once::new();
+
+/// Bytes of standard input in all, as the host said, or [`UNKNOWN_END`].
+static INPUT_END: AtomicU64 = AtomicU64::new(UNKNOWN_END);
+const UNKNOWN_END: u64 = u64::MAX;
 
 struct Application;
 
@@ -56,7 +62,7 @@ pub(super) fn named_port(name: &str) -> Option<Arc<Port>> {
 
 /// Opens the streams. After `device::init`; once.
 pub fn open(config: &RunConfig) -> &'static Streams {
-    STREAMS.call_once(|| {
+    let streams = STREAMS.call_once(|| {
         let ports = [named_port(port::STDIO), named_port(port::STDERR)];
         let file = |port: &Option<Arc<Port>>| match port {
             Some(port) => port.clone() as Arc<dyn File>,
@@ -68,18 +74,36 @@ pub fn open(config: &RunConfig) -> &'static Streams {
             Arc::new(Console::new(kind, input.clone(), file(output), &Application, number))
         };
         Streams {
+            kind,
             stdin: console(&ports[0], 0),
             stdout: console(&ports[0], 1),
             stderr: console(&ports[1], 2),
             input: input.clone(),
             ports,
         }
-    })
+    });
+    apply_input_end();
+    streams
 }
 
-/// Standard input ends after `total` bytes in all.
+/// The terminal, if the standard streams are one.
+pub fn terminal() -> Option<Arc<dyn File>> {
+    let streams = STREAMS.get()?;
+    (streams.kind == ConsoleKind::Terminal).then(|| streams.stdin.clone() as Arc<dyn File>)
+}
+
+/// Standard input ends after `total` bytes in all. The host may say so before the streams are open.
 pub(super) fn end_input(total: u64) {
-    if let Some(streams) = STREAMS.get() {
+    INPUT_END.store(total, Ordering::SeqCst);
+    apply_input_end();
+}
+
+/// Called after each of the two that it needs, so that whichever comes last finds both.
+fn apply_input_end() {
+    let total = INPUT_END.load(Ordering::SeqCst);
+    if let Some(streams) = STREAMS.get()
+        && total != UNKNOWN_END
+    {
         streams.input.end_at(total);
     }
 }

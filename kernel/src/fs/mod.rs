@@ -1,189 +1,236 @@
-//! The process's view of files: the tree of names, the descriptors, the working directory.
+//! The process's view of files: the name space, its descriptors, working directory and umask.
 //!
-//! The tree and its rules are the crate `vfs`; what is mounted there are the crates `ext4` and `tmpfs`, and what the modules here
-//! make of the kernel's own state.
+//! What file systems do is in the crates `vfs`, `ext4`, `tmpfs` and `page-cache`; here they are put together
+//! on the devices, and given to the system calls. [`WORKING_DIRECTORY`] is a leaf lock.
 
 mod special;
 
-use alloc::{
-    boxed::Box,
-    format,
-    string::{String, ToString},
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU16, Ordering};
 
-use ksync::SpinLock;
+use ext4::{Access, Ext4};
+use ksync::{Interruptible, RwLock, WaitQueue};
 use linux_abi::{
     Errno,
-    file::{AT_FDCWD, OpenFlags, StatfsFlags},
+    file::{AT_FDCWD, DeviceNumber, FileType, OpenFlags, StatfsFlags},
 };
-use spin::Once;
-use vfs::{AccessMode, Blocking, FdFlags, FdTable, FinalLink, MountRequest, Namespace, OpenFile, OpenRequest, Path};
+use run_config::RunConfig;
+use spin::{LazyLock, Once};
+use tmpfs::Tmpfs;
+use vfs::{
+    AccessMode, Blocking, FdFlags, FdTable, File, FileSystem, FinalLink, MountRequest, Namespace, NewInode,
+    OpenFile, OpenRequest, Path,
+};
 
-use crate::device;
+use crate::{device, mm, task};
 
 static NAMESPACE: Once<Namespace> = Once::new();
-static DESCRIPTORS: Once<FdTable> = Once::new();
-static WORKING_DIRECTORY: SpinLock<Option<Path>> = SpinLock::new(None);
+static ROOT: Once<Arc<Ext4>> = Once::new();
+/// Holds what has no name: memfds.
+static UNNAMED: LazyLock<Arc<Tmpfs>> = LazyLock::new(|| Tmpfs::new("tmpfs", usize::MAX / 2, 0o700));
+static WORKING_DIRECTORY: RwLock<Option<Path>> = RwLock::new(None);
 static UMASK: AtomicU16 = AtomicU16::new(0o022);
-
-/// Soft limit of descriptors at the start, as on Linux.
+/// The limit that Linux starts processes with; `setrlimit(2)` changes it.
 const DESCRIPTOR_LIMIT: usize = 1024;
+static DESCRIPTORS: LazyLock<FdTable> = LazyLock::new(|| FdTable::new(DESCRIPTOR_LIMIT));
 
-/// The tree of names.
+/// The first virtio disk, as Linux numbers it.
+const ROOT_DEVICE: DeviceNumber = DeviceNumber { major: 254, minor: 0 };
+/// The share of memory that `/tmp`, `/run` and `/dev/shm` may each take, as systemd sets them up.
+const TMPFS_SHARE: usize = 2;
+/// How long changes stay in memory only, as on Linux (`dirty_expire_centisecs`).
+const WRITEBACK_INTERVAL_NS: u64 = 30_000_000_000;
+
+/// Mounts the root file system and all others. The error says in a sentence what is wrong.
+pub fn mount_root() -> Result<(), String> {
+    frames::register_reclaimer(page_cache::evict);
+    vfs::set_unmapper(|object, pages| mm::space().unmap_object_range(object, pages));
+    let disk = device::disks().next().ok_or("there is no disk to boot from")?;
+    let root = Ext4::mount(disk, ROOT_DEVICE, Access::ReadWrite).map_err(|error| match error {
+        Errno::EINVAL => "the disk has no ext4 file system".into(),
+        Errno::EUCLEAN => "the file system on the disk is damaged".into(),
+        Errno::EOPNOTSUPP => "the file system on the disk has features that are not known here".into(),
+        error => format!("the disk cannot be mounted: {error:?}"),
+    })?;
+    ROOT.call_once(|| root.clone());
+    // Access times are not kept, and the mount says so.
+    let request =
+        MountRequest { file_system: root, source: "/dev/vda", flags: StatfsFlags::NOATIME, options: "" };
+    let namespace = Namespace::new(request, UNNAMED.clone(), Box::new(special::Devices))
+        .map_err(|error| format!("the disk's root directory cannot be read: {error:?}"))?;
+    *WORKING_DIRECTORY.write() = Some(namespace.root().clone());
+    let namespace = NAMESPACE.call_once(|| namespace);
+    mount_others(namespace).map_err(|(place, error)| format!("{place} cannot be mounted: {error:?}"))?;
+    task::spawn_kernel_thread("writeback", write_back, 0)
+        .map_err(|error| format!("no thread for writing files back: {error:?}"))
+}
+
+fn mount_others(namespace: &Namespace) -> Result<(), (&'static str, Errno)> {
+    let limit_pages = frames::statistics().total / TMPFS_SHARE;
+    let no_devices = StatfsFlags::NOSUID | StatfsFlags::NODEV | StatfsFlags::NOATIME;
+    let mount = |place: &'static str, file_system: Arc<dyn FileSystem>, flags, options: &str| {
+        ensure_directory(namespace, place).map_err(|error| (place, error))?;
+        let source = file_system.name();
+        let request = MountRequest { file_system, source, flags, options };
+        namespace.mount(place.as_bytes(), request).map(drop).map_err(|error| (place, error))
+    };
+    let sized = |permissions| Tmpfs::new("tmpfs", limit_pages, permissions);
+    let options = format!("size={}k", limit_pages * 4);
+    mount("/dev", Tmpfs::new("devtmpfs", limit_pages, 0o755), StatfsFlags::NOSUID, "mode=755")?;
+    special::populate(namespace).map_err(|error| ("/dev", error))?;
+    mount("/dev/shm", sized(0o1777), no_devices, &options)?;
+    mount("/tmp", sized(0o1777), no_devices, &options)?;
+    mount("/run", sized(0o755), no_devices, &format!("{options},mode=755"))
+}
+
+fn ensure_directory(namespace: &Namespace, path: &str) -> Result<(), Errno> {
+    match namespace.create(namespace.root(), path.as_bytes(), NewInode::Directory, 0o755) {
+        Ok(_) | Err(Errno::EEXIST) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes changes back now and then, so that not all is lost with a machine that is switched off.
+extern "C" fn write_back(_: usize) -> ! {
+    let never = WaitQueue::new();
+    loop {
+        let deadline_ns = ksync::platform::now_ns().saturating_add(WRITEBACK_INTERVAL_NS);
+        let _ = never.wait(Interruptible::No, Some(deadline_ns), || None::<()>);
+        if let Err(error) = namespace().sync_all() {
+            log::error!("changes could not be written back: {error:?}");
+        }
+    }
+}
+
+/// The name space.
 pub fn namespace() -> &'static Namespace {
-    NAMESPACE.get().expect("the root is mounted before the program starts")
+    NAMESPACE.get().expect("the root is mounted before anything asks for files")
 }
 
-/// The table of descriptors.
+/// The file system of what has no name.
+pub fn unnamed() -> &'static Arc<Tmpfs> {
+    &UNNAMED
+}
+
+/// The process's descriptors.
 pub fn descriptors() -> &'static FdTable {
-    DESCRIPTORS.call_once(|| FdTable::new(DESCRIPTOR_LIMIT))
+    &DESCRIPTORS
 }
 
-/// The open file behind a descriptor.
+/// The open file behind a descriptor, `EBADF` if there is none.
 pub fn descriptor(fd: i32) -> Result<Arc<OpenFile>, Errno> {
-    descriptors().get(fd)
+    DESCRIPTORS.get(fd as u32)
 }
 
-/// Gives `file` the lowest free descriptor.
-pub fn install(file: Arc<OpenFile>, close_on_exec: bool) -> Result<usize, Errno> {
-    let flags = if close_on_exec { FdFlags::CLOEXEC } else { FdFlags::empty() };
-    descriptors().insert(file, flags).map(|fd| fd as usize)
+/// Gives `file` the lowest free descriptor. Of `flags`, which are those of `open(2)`, only `O_CLOEXEC` counts here.
+pub fn install(file: Arc<OpenFile>, flags: OpenFlags) -> Result<usize, Errno> {
+    let fd_flags = if flags.contains(OpenFlags::CLOEXEC) { FdFlags::CLOEXEC } else { FdFlags::empty() };
+    Ok(DESCRIPTORS.insert(file, fd_flags)? as usize)
 }
 
-/// Sets `RLIMIT_NOFILE`'s soft limit.
+/// Follows RLIMIT_NOFILE.
 pub fn set_descriptor_limit(limit: usize) {
-    descriptors().set_limit(limit);
+    DESCRIPTORS.set_limit(limit);
 }
 
 /// The working directory.
 pub fn working_directory() -> Path {
-    WORKING_DIRECTORY.lock().clone().unwrap_or_else(|| namespace().root().clone())
+    WORKING_DIRECTORY.read().clone().unwrap_or_else(|| namespace().root().clone())
 }
 
-/// Makes `path`, a directory, the working directory.
-pub fn set_working_directory_path(path: Path) {
-    let former = WORKING_DIRECTORY.lock().replace(path);
-    // Dropped with the lock released: it may be the last reference.
-    drop(former);
-}
-
-/// Makes the directory at `path` the working directory.
-pub fn set_working_directory(path: &str) -> Result<(), Errno> {
-    let found = namespace().resolve(&working_directory(), path.as_bytes(), FinalLink::Follow)?;
-    if !found.dentry.is_directory() {
+/// Changes to a directory; `ENOTDIR` if it is none.
+pub fn change_directory(path: Path) -> Result<(), Errno> {
+    if !path.dentry.is_directory() {
         return Err(Errno::ENOTDIR);
     }
-    set_working_directory_path(found);
+    let previous = WORKING_DIRECTORY.write().replace(path);
+    drop(previous);
     Ok(())
 }
 
-/// The file mode creation mask.
+/// Changes to the directory at `path`.
+pub fn set_working_directory(path: &str) -> Result<(), Errno> {
+    change_directory(namespace().resolve(&working_directory(), path.as_bytes(), FinalLink::Follow)?)
+}
+
+/// The permissions that new files do not get.
 pub fn umask() -> u16 {
     UMASK.load(Ordering::Relaxed)
 }
 
-/// Sets it; returns the former.
+/// Sets them; returns what they were.
 pub fn set_umask(mask: u16) -> u16 {
     UMASK.swap(mask & 0o777, Ordering::Relaxed)
 }
 
-/// Where a path begins that a call names by a directory's descriptor. An absolute path does not look at it.
-pub fn base(directory: i32, path: &[u8]) -> Result<Path, Errno> {
-    if directory == AT_FDCWD || path.first() == Some(&b'/') {
+/// Where a path that a call names relative to `directory` (a descriptor or `AT_FDCWD`) begins.
+pub fn base_of(directory: i32, path: &[u8]) -> Result<Path, Errno> {
+    if path.first() == Some(&b'/') {
+        return Ok(namespace().root().clone());
+    }
+    if directory == AT_FDCWD {
         return Ok(working_directory());
     }
-    let file = descriptor(directory)?;
-    let place = file.path().ok_or(Errno::ENOTDIR)?;
-    if place.dentry.is_directory() { Ok(place.clone()) } else { Err(Errno::ENOTDIR) }
+    descriptor(directory)?.path().cloned().ok_or(Errno::ENOTDIR)
 }
 
-/// Mounts the root file system from the first disk, and what every program expects below it.
-pub fn mount_root() -> Result<(), String> {
-    let disk = device::disks().next().ok_or("the machine has no disk to start from")?;
-    let root = ext4::Ext4FileSystem::mount(disk)
-        .map_err(|error| format!("the disk holds no ext4 file system that can be mounted: {error:?}"))?;
-    let request = MountRequest {
-        file_system: root,
-        source: "/dev/vda",
-        flags: StatfsFlags::RELATIME,
-        options: "",
-    };
-    let unnamed = tmpfs::Tmpfs::new(tmpfs::Limits::default());
-    let namespace = Namespace::new(request, unnamed, Box::new(special::Devices))
-        .map_err(|error| format!("the root file system cannot be read: {error:?}"))?;
-    NAMESPACE.call_once(|| namespace);
-    for (mountpoint, options) in [("/tmp", "size=50%"), ("/run", "size=10%"), ("/dev", "mode=755"), ("/dev/shm", "size=50%")] {
-        let request = MountRequest {
-            file_system: tmpfs::Tmpfs::new(tmpfs::Limits::default()),
-            source: "tmpfs",
-            flags: StatfsFlags::NOSUID | StatfsFlags::NODEV,
-            options,
-        };
-        mount(mountpoint, request)?;
-        if mountpoint == "/dev" {
-            special::populate_dev().map_err(|error| format!("cannot fill /dev: {error:?}"))?;
-        }
-    }
-    Ok(())
-}
-
-fn mount(mountpoint: &str, request: MountRequest<'_>) -> Result<(), String> {
-    namespace()
-        .mount(mountpoint.as_bytes(), request)
-        .map(|_| ())
-        .map_err(|error| format!("cannot mount on {mountpoint}: {error:?} (is the directory in the image?)"))
-}
-
-/// Opens standard input, output and error.
-pub fn open_standard_files() -> Result<(), Errno> {
-    for (file, access) in device::streams::standard_files() {
-        let file = OpenFile::anonymous(file, access, OpenFlags::empty());
-        descriptors().insert(file, FdFlags::empty())?;
-    }
-    Ok(())
-}
-
-/// Opens a program's file.
-pub fn open_executable(path: &str) -> Result<Arc<OpenFile>, Errno> {
+/// Opens a file for the kernel's own use.
+fn open_for_reading(path: &str) -> Result<Arc<OpenFile>, Errno> {
     let request = OpenRequest { access: AccessMode::ReadOnly, flags: OpenFlags::empty(), permissions: 0 };
     namespace().open(&working_directory(), path.as_bytes(), &request)
 }
 
-/// All of a small file.
-pub fn read_file(path: &str) -> Result<Vec<u8>, Errno> {
-    const LIMIT: u64 = 16 << 20;
-    let file = open_executable(path)?;
-    let size = file.metadata()?.size;
-    if size > LIMIT {
-        return Err(Errno::EFBIG);
+/// Opens a program: a regular file that may be executed, `EACCES` else.
+pub fn open_executable(path: &str) -> Result<Arc<OpenFile>, Errno> {
+    let file = open_for_reading(path)?;
+    let metadata = file.metadata()?;
+    if metadata.kind != FileType::Regular || metadata.permissions & 0o111 == 0 {
+        return Err(Errno::EACCES);
     }
-    let mut bytes = alloc::vec![0; size as usize];
-    let mut done = 0;
-    while done < bytes.len() {
-        match file.read_at(done as u64, &mut &mut bytes[done..], Blocking::Yes)? {
-            0 => break,
-            read => done += read,
-        }
-    }
-    bytes.truncate(done);
-    Ok(bytes)
+    Ok(file)
 }
 
-/// Makes durable what was written, at the end.
+/// All of a file's contents.
+pub fn read_file(path: &str) -> Result<Vec<u8>, Errno> {
+    let file = open_for_reading(path)?;
+    let mut bytes = Vec::new();
+    let mut part = alloc::vec![0; 64 << 10];
+    loop {
+        match file.read(&mut &mut part[..], Blocking::Yes)? {
+            0 => return Ok(bytes),
+            read => bytes.extend_from_slice(&part[..read]),
+        }
+    }
+}
+
+/// Opens descriptors 0, 1 and 2 on the console.
+pub fn open_standard_files(config: &RunConfig) -> Result<(), Errno> {
+    let streams = device::streams::open(config);
+    special::CONSOLE.call_once(|| streams.stdout.clone());
+    let files: [(Arc<dyn File>, AccessMode); 3] = if config.tty {
+        let both = AccessMode::ReadWrite;
+        [(streams.stdin.clone(), both), (streams.stdout.clone(), both), (streams.stderr.clone(), both)]
+    } else {
+        let (read, write) = (AccessMode::ReadOnly, AccessMode::WriteOnly);
+        [(streams.stdin.clone(), read), (streams.stdout.clone(), write), (streams.stderr.clone(), write)]
+    };
+    for (file, access) in files {
+        DESCRIPTORS.insert(OpenFile::anonymous(file, access, OpenFlags::empty()), FdFlags::empty())?;
+    }
+    Ok(())
+}
+
+/// Makes everything durable, before the machine is switched off.
 pub fn at_exit() {
-    if let Some(namespace) = NAMESPACE.get()
-        && let Err(error) = namespace.sync_all()
-    {
-        log::error!("what was written could not be made durable: {error:?}");
+    let Some(root) = ROOT.get() else { return };
+    if let Err(error) = root.shut_down() {
+        log::error!("the root file system was not left clean: {error:?}");
     }
 }
 
 /// The report that HotSpot writes when it crashes, if it has: name and contents.
 pub fn crash_report() -> Option<(String, Vec<u8>)> {
-    let name = format!("hs_err_pid{}.log", crate::task::PID);
+    let name = format!("hs_err_pid{}.log", task::PID);
     let contents = read_file(&name).or_else(|_| read_file(&format!("/tmp/{name}"))).ok()?;
-    Some((name.to_string(), contents))
+    Some((name, contents))
 }

@@ -1,77 +1,92 @@
-//! Device files.
+//! Device files and named pipes.
 
 use alloc::{boxed::Box, sync::Arc};
 use core::any::Any;
 
+use ::ipc::pipe::{self, Pipe};
+use csprng::Stream;
+use hashbrown::HashMap;
+use ksync::Mutex;
 use linux_abi::{
     Errno,
-    file::{DeviceNumber, FileType, OpenFlags},
+    file::{DeviceNumber, FileType},
+    tty::ioctl,
 };
+use spin::{LazyLock, Once};
 use vfs::{
-    AccessMode, Blocking, File, FinalLink, Inode, NewInode, ReadDst, SpecialFiles, WriteSrc,
+    AccessMode, Blocking, File, Inode, InodeId, Namespace, NewInode, ReadDst, Seekable, SpecialFiles,
+    WriteSrc,
 };
 
-use super::{namespace, working_directory};
 use crate::device;
 
-/// The memory devices (Linux Documentation/admin-guide/devices.txt, major 1).
-const MEMORY: u32 = 1;
-const NULL: u32 = 3;
-const ZERO: u32 = 5;
-const FULL: u32 = 7;
-const RANDOM: u32 = 8;
-const URANDOM: u32 = 9;
-/// The controlling terminal and the console (major 5).
-const TTY: u32 = 5;
-
-/// What is in /dev: name, major, minor, permissions.
-const NODES: [(&str, u32, u32, u16); 7] = [
-    ("null", MEMORY, NULL, 0o666),
-    ("zero", MEMORY, ZERO, 0o666),
-    ("full", MEMORY, FULL, 0o666),
-    ("random", MEMORY, RANDOM, 0o666),
-    ("urandom", MEMORY, URANDOM, 0o666),
-    ("tty", TTY, 0, 0o666),
-    ("console", TTY, 1, 0o600),
+/// Character devices by their Linux numbers (`Documentation/admin-guide/devices.txt`), with what opens them.
+const DEVICES: [(&str, DeviceNumber, u16); 8] = [
+    ("null", number(1, 3), 0o666),
+    ("zero", number(1, 5), 0o666),
+    ("full", number(1, 7), 0o666),
+    ("random", number(1, 8), 0o666),
+    ("urandom", number(1, 9), 0o666),
+    ("kmsg", number(1, 11), 0o644),
+    ("tty", number(5, 0), 0o666),
+    ("console", number(5, 1), 0o600),
 ];
 
-/// Links in /dev.
-const LINKS: [(&str, &str); 4] =
-    [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")];
+const LINKS: [(&str, &str); 4] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
 
-/// Makes the nodes, links and directories of /dev.
-pub fn populate_dev() -> Result<(), Errno> {
-    let root = namespace().root().clone();
-    for (name, major, minor, permissions) in NODES {
-        let path = alloc::format!("/dev/{name}");
-        let node = NewInode::Device(FileType::CharacterDevice, DeviceNumber { major, minor });
-        namespace().create(&root, path.as_bytes(), node, permissions)?;
-    }
-    for (name, target) in LINKS {
-        let path = alloc::format!("/dev/{name}");
-        namespace().create(&root, path.as_bytes(), NewInode::Symlink(target.as_bytes()), 0o777)?;
-    }
-    namespace().create(&root, b"/dev/shm", NewInode::Directory, 0o1777)?;
-    Ok(())
+const fn number(major: u32, minor: u32) -> DeviceNumber {
+    DeviceNumber { major, minor }
 }
 
+/// Makes the files in `/dev`.
+pub(super) fn populate(namespace: &Namespace) -> Result<(), Errno> {
+    let create = |name: &str, new, permissions| {
+        let path = alloc::format!("/dev/{name}");
+        namespace.create(namespace.root(), path.as_bytes(), new, permissions).map(drop)
+    };
+    for (name, device, permissions) in DEVICES {
+        create(name, NewInode::Device(FileType::CharDevice, device), permissions)?;
+    }
+    for (name, text) in LINKS {
+        create(name, NewInode::Symlink(text.as_bytes()), 0o777)?;
+    }
+    create("shm", NewInode::Directory, 0o755)
+}
+
+/// What `/dev/console` opens.
+pub(super) static CONSOLE: Once<Arc<dyn File>> = Once::new();
 /// Opens device files and named pipes.
-pub struct Devices;
+pub(super) struct Devices;
+
+/// Pipes behind the inodes of named pipes, while somebody has them open.
+static FIFOS: LazyLock<Mutex<HashMap<InodeId, alloc::sync::Weak<Pipe>>>> = LazyLock::new(Mutex::default);
 
 impl SpecialFiles for Devices {
-    fn open_device(&self, kind: FileType, device: DeviceNumber, access: AccessMode) -> Result<Arc<dyn File>, Errno> {
-        if kind != FileType::CharacterDevice {
+    fn open_device(
+        &self,
+        kind: FileType,
+        device: DeviceNumber,
+        _access: AccessMode,
+    ) -> Result<Arc<dyn File>, Errno> {
+        if kind != FileType::CharDevice {
             return Err(Errno::ENXIO);
         }
-        let memory = match (device.major, device.minor) {
-            (MEMORY, NULL) => Memory::Null,
-            (MEMORY, ZERO) => Memory::Zero,
-            (MEMORY, FULL) => Memory::Full,
-            (MEMORY, RANDOM | URANDOM) => Memory::Random,
-            (TTY, 0 | 1) => return device::streams::terminal(access).ok_or(Errno::ENXIO),
+        Ok(match (device.major, device.minor) {
+            (1, 3) => Arc::new(Null),
+            (1, 5) => Arc::new(Zero),
+            (1, 7) => Arc::new(Full),
+            (1, 8 | 9) => Arc::new(Random),
+            (1, 11) => Arc::new(KernelLog),
+            // The controlling terminal is the console, if it is one.
+            (5, 0) => device::streams::terminal().ok_or(Errno::ENXIO)?,
+            (5, 1) => CONSOLE.get().cloned().ok_or(Errno::ENXIO)?,
             _ => return Err(Errno::ENXIO),
-        };
-        Ok(Arc::new(memory))
+        })
     }
 
     fn open_fifo(
@@ -80,46 +95,168 @@ impl SpecialFiles for Devices {
         access: AccessMode,
         blocking: Blocking,
     ) -> Result<Arc<dyn File>, Errno> {
-        let _ = (inode, access, blocking);
-        Err(Errno::ENXIO)
+        let access = match access {
+            AccessMode::ReadOnly => pipe::Access::Read,
+            AccessMode::WriteOnly => pipe::Access::Write,
+            AccessMode::ReadWrite => pipe::Access::ReadWrite,
+            AccessMode::Ioctl => return Err(Errno::EINVAL),
+        };
+        let pipe = {
+            let mut fifos = FIFOS.lock();
+            fifos.retain(|_, pipe| pipe.strong_count() > 0);
+            let existing = fifos.get(&inode.id()).and_then(alloc::sync::Weak::upgrade);
+            existing.unwrap_or_else(|| {
+                let pipe = Pipe::new();
+                fifos.insert(inode.id(), Arc::downgrade(&pipe));
+                pipe
+            })
+        };
+        Ok(pipe.open(access, blocking)?)
     }
 }
 
-/// The memory devices (`null(4)`, `full(4)`, `random(4)`).
-enum Memory {
-    Null,
-    Zero,
-    Full,
-    Random,
+/// Takes everything that `src` has.
+fn discard(src: &mut dyn WriteSrc) -> Result<usize, Errno> {
+    let mut bytes = [0; 512];
+    let mut total = 0;
+    loop {
+        match src.take(&mut bytes) {
+            Ok(0) => return Ok(total),
+            Ok(taken) => total += taken,
+            Err(error) if total == 0 => return Err(error),
+            Err(_) => return Ok(total),
+        }
+    }
 }
 
-impl File for Memory {
-    fn read_at(&self, _offset: u64, dst: &mut dyn ReadDst, _blocking: Blocking) -> Result<usize, Errno> {
-        match self {
-            Self::Null => Ok(0),
-            Self::Zero | Self::Full => dst.put_zeros(dst.remaining()),
-            Self::Random => {
-                let mut done = 0;
-                let mut bytes = [0; 256];
-                while dst.remaining() > 0 {
-                    let len = bytes.len().min(dst.remaining());
-                    device::random::fill(&mut bytes[..len]);
-                    match dst.put(&bytes[..len]) {
-                        Ok(put) => done += put,
-                        Err(error) if done == 0 => return Err(error),
-                        Err(_) => break,
-                    }
-                }
-                Ok(done)
-            }
-        }
+/// `/dev/null`.
+struct Null;
+
+impl File for Null {
+    fn read_at(&self, _offset: u64, _dst: &mut dyn ReadDst, _blocking: Blocking) -> Result<usize, Errno> {
+        Ok(0)
     }
 
     fn write_at(&self, _offset: u64, src: &mut dyn WriteSrc, _blocking: Blocking) -> Result<usize, Errno> {
-        match self {
-            Self::Full => Err(Errno::ENOSPC),
-            _ => Ok(src.remaining()),
+        // Linux does not even look at the bytes (`write_null`).
+        Ok(src.remaining())
+    }
+
+    fn seekable(&self) -> Seekable {
+        Seekable::Yes
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// `/dev/zero`.
+struct Zero;
+
+impl File for Zero {
+    fn read_at(&self, _offset: u64, dst: &mut dyn ReadDst, _blocking: Blocking) -> Result<usize, Errno> {
+        dst.put_zeros(dst.remaining())
+    }
+
+    fn write_at(&self, _offset: u64, src: &mut dyn WriteSrc, _blocking: Blocking) -> Result<usize, Errno> {
+        Ok(src.remaining())
+    }
+
+    fn seekable(&self) -> Seekable {
+        Seekable::Yes
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// `/dev/full`.
+struct Full;
+
+impl File for Full {
+    fn read_at(&self, _offset: u64, dst: &mut dyn ReadDst, _blocking: Blocking) -> Result<usize, Errno> {
+        dst.put_zeros(dst.remaining())
+    }
+
+    fn write_at(&self, _offset: u64, _src: &mut dyn WriteSrc, _blocking: Blocking) -> Result<usize, Errno> {
+        Err(Errno::ENOSPC)
+    }
+
+    fn seekable(&self) -> Seekable {
+        Seekable::Yes
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// `/dev/random` and `/dev/urandom`, which are the same: the generator is seeded before the program starts.
+struct Random;
+
+impl File for Random {
+    fn read_at(&self, _offset: u64, dst: &mut dyn ReadDst, _blocking: Blocking) -> Result<usize, Errno> {
+        let mut stream: Box<Stream> = Box::new(device::random::stream());
+        let mut bytes = [0; 256];
+        let mut total = 0;
+        while dst.remaining() > 0 {
+            let len = bytes.len().min(dst.remaining());
+            stream.fill(&mut bytes[..len]);
+            match dst.put(&bytes[..len]) {
+                Ok(done) => {
+                    total += done;
+                    if done < len {
+                        break;
+                    }
+                }
+                Err(error) if total == 0 => return Err(error),
+                Err(_) => break,
+            }
         }
+        Ok(total)
+    }
+
+    fn write_at(&self, _offset: u64, src: &mut dyn WriteSrc, _blocking: Blocking) -> Result<usize, Errno> {
+        // It may be mixed in, but counts for nothing; the generator needs none of it.
+        discard(src)
+    }
+
+    fn seekable(&self) -> Seekable {
+        Seekable::Yes
+    }
+
+    fn ioctl(&self, request: u32, argument: usize) -> Result<usize, Errno> {
+        const RNDGETENTCNT: u32 = 0x8004_5200;
+        const POOL_BITS: u32 = 256;
+        match request {
+            RNDGETENTCNT => crate::user::UserPtr::<u32>::new(argument as u64).write(POOL_BITS).map(|()| 0),
+            ioctl::FIONREAD => Err(Errno::EINVAL),
+            _ => Err(Errno::ENOTTY),
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// `/dev/kmsg`: what is written goes to the kernel's log.
+struct KernelLog;
+
+impl File for KernelLog {
+    fn read_at(&self, _offset: u64, _dst: &mut dyn ReadDst, _blocking: Blocking) -> Result<usize, Errno> {
+        // The log goes to the host and is not kept.
+        Err(Errno::EAGAIN)
+    }
+
+    fn write_at(&self, _offset: u64, src: &mut dyn WriteSrc, _blocking: Blocking) -> Result<usize, Errno> {
+        let mut line = [0; 512];
+        let len = src.take(&mut line)?;
+        let text = alloc::string::String::from_utf8_lossy(&line[..len]);
+        log::info!("{}", text.trim_end());
+        Ok(len)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -5,11 +5,7 @@
 
 mod shootdown;
 
-use alloc::{
-    format,
-    string::{String, ToString},
-    sync::Arc,
-};
+use alloc::{format, string::String, sync::Arc};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 pub use address_space::{Access, AddressSpace, FaultError, FaultKind};
@@ -23,11 +19,12 @@ use page_table::PageTable;
 use spin::Once;
 use vfs::MemoryObject;
 
-pub use shootdown::{MachineTlb, enter_idle, flush_kernel_range, leave_idle, serve_requests};
+pub use shootdown::{MachineTlb, flush_kernel_range, leave_idle, serve_requests};
 
 use crate::{
     arch::{layout, paging},
-    random, task,
+    device::random,
+    task,
 };
 
 /// Lowest address that may be mapped (`/proc/sys/vm/mmap_min_addr`).
@@ -58,6 +55,8 @@ pub fn init() -> Result<(), frames::OutOfMemory> {
     let table = unsafe { PageTable::from_root(frames::PhysAddr::new(paging::root())) };
     let space = AddressSpace::new(config, table, MachineTlb)?;
     SPACE.call_once(|| space);
+    frames::register_reclaimer(page_cache::evict);
+    vfs::set_unmapper(|object, pages| self::space().unmap_object_range(object, pages));
     Ok(())
 }
 

@@ -5,10 +5,13 @@
 //! the kernel is not preemptible, so a slot each is enough, and requests of different CPUs go on side by side. While it waits
 //! it serves others' requests, so two that wait for each other do not do so for ever, even with interrupts masked.
 //!
-//! An idle CPU is not interrupted. It notes [`GENERATION`] before it says that it is idle, and compares after it has said that
-//! it no longer is; a request counts the generation up before it looks who is idle. With sequentially consistent operations one
-//! of the two sees the other: the request finds the CPU awake, or the CPU finds a new generation and flushes everything.
-//! Idle code uses kernel mappings only, and none that are ever unmapped.
+//! An idle CPU is not interrupted: it is told that its TLB is stale, and flushes everything once it is no longer idle. The
+//! request stores that first and then looks (again) whether the CPU is idle; the CPU says first that it is not, and then
+//! looks whether it is stale. With sequentially consistent operations one of the two sees the other. Idle code uses kernel
+//! mappings only, and none that are ever unmapped.
+//!
+//! That is not enough if page tables go free: a CPU may walk speculatively at any time, idle or not, from a cached reference to a
+//! table (4.10.3.1), and would take whatever the frame holds by then for entries. Such requests interrupt idle CPUs too.
 
 use core::{
     hint::spin_loop,
@@ -25,7 +28,7 @@ use x86_64::{
 
 use crate::arch::{
     apic,
-    cpu::{self, MAX_CPUS},
+    cpu::{self, MAX_CPUS, PerCpu},
     interrupt, layout,
 };
 
@@ -40,41 +43,57 @@ struct Request {
     waiting: AtomicU64,
 }
 
-static REQUESTS: [Request; MAX_CPUS] = [const {
-    Request { start: AtomicU64::new(0), end: AtomicU64::new(0), waiting: AtomicU64::new(0) }
-}; MAX_CPUS];
+static REQUESTS: [Request; MAX_CPUS] =
+    [const { Request { start: AtomicU64::new(0), end: AtomicU64::new(0), waiting: AtomicU64::new(0) } };
+        MAX_CPUS];
 
-/// Counts requests.
-static GENERATION: AtomicU64 = AtomicU64::new(0);
+/// Which CPUs a request reaches at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IdleCpus {
+    /// They flush when they wake.
+    Later,
+    /// They are woken to flush.
+    Now,
+}
 
 /// The TLBs of this machine.
 pub struct MachineTlb;
 
 impl Tlb for MachineTlb {
     fn flush_range(&self, range: Range<usize>) {
-        shoot_down(range.start as u64..range.end as u64);
+        shoot_down(range.start as u64..range.end as u64, IdleCpus::Later);
+    }
+
+    fn flush_range_and_tables(&self, range: Range<usize>) {
+        shoot_down(range.start as u64..range.end as u64, IdleCpus::Now);
     }
 
     fn flush_all(&self) {
-        shoot_down(0..layout::USER_END);
+        shoot_down(0..layout::USER_END, IdleCpus::Later);
     }
 }
 
 /// Flushes a range of kernel addresses on all CPUs.
 pub fn flush_kernel_range(range: Range<u64>) {
-    shoot_down(range);
+    shoot_down(range, IdleCpus::Later);
 }
 
-fn shoot_down(range: Range<u64>) {
+fn shoot_down(range: Range<u64>, idle_cpus: IdleCpus) {
     // Tied to this CPU until the end: an interrupt here neither switches threads nor makes requests.
     flush_local(&range);
     let here = cpu::index();
     let request = &REQUESTS[here];
     request.start.store(range.start, Ordering::Relaxed);
     request.end.store(range.end, Ordering::Relaxed);
-    GENERATION.fetch_add(1, Ordering::SeqCst);
+    let may_wait = |cpu: &PerCpu| {
+        if idle_cpus == IdleCpus::Now || !cpu.idle.load(Ordering::SeqCst) {
+            return false;
+        }
+        cpu.tlb_stale.store(true, Ordering::SeqCst);
+        cpu.idle.load(Ordering::SeqCst)
+    };
     let targets = cpu::all()
-        .filter(|cpu| cpu.index != here && !cpu.idle.load(Ordering::SeqCst))
+        .filter(|cpu| cpu.index != here && !may_wait(cpu))
         .fold(0u64, |mask, cpu| mask | 1 << cpu.index);
     if targets == 0 {
         return;
@@ -89,6 +108,9 @@ fn shoot_down(range: Range<u64>) {
 
 /// Does what other CPUs ask for.
 pub fn serve_requests() {
+    // Between the look at a mark and its removal no interrupt may come and do the same: the request would be over, and
+    // the mark that we remove could be the next one's.
+    let irq = ksync::platform::irq_save();
     let mine = 1u64 << cpu::index();
     for request in REQUESTS.iter().take(cpu::highest_index() + 1) {
         if request.waiting.load(Ordering::Acquire) & mine != 0 {
@@ -97,16 +119,12 @@ pub fn serve_requests() {
             request.waiting.fetch_and(!mine, Ordering::Release);
         }
     }
-}
-
-/// This CPU is about to be idle; called before it says so.
-pub fn enter_idle() {
-    cpu::this().tlb_generation.store(GENERATION.load(Ordering::SeqCst), Ordering::SeqCst);
+    ksync::platform::irq_restore(irq);
 }
 
 /// This CPU is no longer idle; called after it has said so, before it touches the application's memory.
 pub fn leave_idle() {
-    if cpu::this().tlb_generation.load(Ordering::Relaxed) != GENERATION.load(Ordering::SeqCst) {
+    if cpu::this().tlb_stale.swap(false, Ordering::SeqCst) {
         flush_everything();
     }
 }
@@ -115,7 +133,9 @@ fn flush_local(range: &Range<u64>) {
     let pages = (range.end - range.start).div_ceil(4096);
     if pages <= SINGLE_PAGE_CEILING {
         // INVLPG drops global entries and the paging-structure caches too.
-        (range.start..range.end).step_by(4096).for_each(|address| tlb::flush(VirtAddr::new_truncate(address)));
+        (range.start..range.end)
+            .step_by(4096)
+            .for_each(|address| tlb::flush(VirtAddr::new_truncate(address)));
     } else if range.start >= layout::DIRECT_MAP {
         flush_everything();
     } else {

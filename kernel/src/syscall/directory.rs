@@ -1,15 +1,33 @@
-//! Names: making, removing and renaming them, links, directories, the working directory.
+//! Names: making, removing, renaming and reading them; the working directory.
 
+use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
 use linux_abi::{
     Errno,
-    file::{AT_FDCWD, AtFlags, FileType, RenameFlags, dirent64_record_length},
+    file::{
+        AT_FDCWD, AtFlags, DeviceNumber, Dirent64, FileType, PATH_MAX, RenameFlags, S_IFMT,
+        dirent64_record_length,
+    },
 };
 use vfs::{FinalLink, NewInode};
+use zerocopy::IntoBytes;
 
 use super::{Result, UserString};
-use crate::{fs, user::UserPtr};
+use crate::{
+    fs::{self, descriptor, namespace},
+    user::UserPtr,
+};
+
+fn masked(mode: u32) -> u16 {
+    (mode & 0o7777) as u16 & !fs::umask()
+}
+
+fn create(directory: i32, path: UserString, new: NewInode<'_>, permissions: u16) -> Result {
+    let path = path.0.read_path()?;
+    let base = fs::base_of(directory, &path)?;
+    namespace().create(&base, &path, new, permissions).map(|_| 0)
+}
 
 /// `mkdir(2)`.
 pub fn sys_mkdir(path: UserString, mode: u32) -> Result {
@@ -18,82 +36,30 @@ pub fn sys_mkdir(path: UserString, mode: u32) -> Result {
 
 /// `mkdirat(2)`.
 pub fn sys_mkdirat(directory: i32, path: UserString, mode: u32) -> Result {
-    let path = path.0.read_path()?;
-    let permissions = mode as u16 & 0o1777 & !fs::umask();
-    fs::namespace().create(&fs::base(directory, &path)?, &path, NewInode::Directory, permissions).map(|_| 0)
+    // Of the special bits only the sticky one can be given (mkdir(2)).
+    create(directory, path, NewInode::Directory, masked(mode) & 0o1777)
 }
 
-/// `rmdir(2)`.
-pub fn sys_rmdir(path: UserString) -> Result {
-    sys_unlinkat(AT_FDCWD, path, AtFlags::REMOVEDIR.bits())
+/// `mknod(2)`.
+pub fn sys_mknod(path: UserString, mode: u32, device: u32) -> Result {
+    sys_mknodat(AT_FDCWD, path, mode, device)
 }
 
-/// `unlink(2)`.
-pub fn sys_unlink(path: UserString) -> Result {
-    sys_unlinkat(AT_FDCWD, path, 0)
-}
-
-/// `unlinkat(2)`.
-pub fn sys_unlinkat(directory: i32, path: UserString, flags: u32) -> Result {
-    let flags = AtFlags::allowed(flags, AtFlags::REMOVEDIR)?;
-    let path = path.0.read_path()?;
-    let base = fs::base(directory, &path)?;
-    if flags.contains(AtFlags::REMOVEDIR) {
-        fs::namespace().rmdir(&base, &path).map(|()| 0)
-    } else {
-        fs::namespace().unlink(&base, &path).map(|()| 0)
-    }
-}
-
-/// `rename(2)`.
-pub fn sys_rename(from: UserString, to: UserString) -> Result {
-    sys_renameat2(AT_FDCWD, from, AT_FDCWD, to, 0)
-}
-
-/// `renameat(2)`.
-pub fn sys_renameat(from_directory: i32, from: UserString, to_directory: i32, to: UserString) -> Result {
-    sys_renameat2(from_directory, from, to_directory, to, 0)
-}
-
-/// `renameat2(2)`.
-pub fn sys_renameat2(
-    from_directory: i32,
-    from: UserString,
-    to_directory: i32,
-    to: UserString,
-    flags: u32,
-) -> Result {
-    let flags = RenameFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
-    let from = from.0.read_path()?;
-    let to = to.0.read_path()?;
-    let from_base = fs::base(from_directory, &from)?;
-    let to_base = fs::base(to_directory, &to)?;
-    fs::namespace().rename(&from_base, &from, &to_base, &to, flags).map(|()| 0)
-}
-
-/// `link(2)`.
-pub fn sys_link(from: UserString, to: UserString) -> Result {
-    sys_linkat(AT_FDCWD, from, AT_FDCWD, to, 0)
-}
-
-/// `linkat(2)`.
-pub fn sys_linkat(
-    from_directory: i32,
-    from: UserString,
-    to_directory: i32,
-    to: UserString,
-    flags: u32,
-) -> Result {
-    let flags = AtFlags::allowed(flags, AtFlags::SYMLINK_FOLLOW | AtFlags::EMPTY_PATH)?;
-    let from = from.0.read_path()?;
-    let to = to.0.read_path()?;
-    let target = if from.is_empty() && flags.contains(AtFlags::EMPTY_PATH) {
-        fs::descriptor(from_directory)?.path().ok_or(Errno::EXDEV)?.clone()
-    } else {
-        let last = if flags.contains(AtFlags::SYMLINK_FOLLOW) { FinalLink::Follow } else { FinalLink::Stay };
-        fs::namespace().resolve(&fs::base(from_directory, &from)?, &from, last)?
+/// `mknodat(2)`. No type at all means a regular file.
+pub fn sys_mknodat(directory: i32, path: UserString, mode: u32, device: u32) -> Result {
+    let kind = match mode & S_IFMT {
+        0 => FileType::Regular,
+        _ => FileType::of_mode(mode).ok_or(Errno::EINVAL)?,
     };
-    fs::namespace().link(&target, &fs::base(to_directory, &to)?, &to).map(|()| 0)
+    let new = match kind {
+        FileType::Regular => NewInode::Regular,
+        FileType::Fifo => NewInode::Fifo,
+        FileType::Socket => NewInode::Socket,
+        FileType::CharDevice | FileType::BlockDevice => NewInode::Device(kind, DeviceNumber::decode(device)),
+        FileType::Directory => return Err(Errno::EPERM),
+        FileType::Symlink => return Err(Errno::EINVAL),
+    };
+    create(directory, path, new, masked(mode))
 }
 
 /// `symlink(2)`.
@@ -107,95 +73,167 @@ pub fn sys_symlinkat(text: UserString, directory: i32, path: UserString) -> Resu
     if text.is_empty() {
         return Err(Errno::ENOENT);
     }
+    create(directory, path, NewInode::Symlink(&text), 0o777)
+}
+
+/// `link(2)`.
+pub fn sys_link(old: UserString, new: UserString) -> Result {
+    sys_linkat(AT_FDCWD, old, AT_FDCWD, new, 0)
+}
+
+/// `linkat(2)`.
+pub fn sys_linkat(
+    old_directory: i32,
+    old: UserString,
+    new_directory: i32,
+    new: UserString,
+    flags: u32,
+) -> Result {
+    let flags = AtFlags::allowed(flags, AtFlags::SYMLINK_FOLLOW | AtFlags::EMPTY_PATH)?;
+    let (old, new) = (old.0.read_path()?, new.0.read_path()?);
+    let target = if old.is_empty() && flags.contains(AtFlags::EMPTY_PATH) {
+        descriptor(old_directory)?.path().cloned().ok_or(Errno::EXDEV)?
+    } else {
+        let final_link =
+            if flags.contains(AtFlags::SYMLINK_FOLLOW) { FinalLink::Follow } else { FinalLink::Stay };
+        namespace().resolve(&fs::base_of(old_directory, &old)?, &old, final_link)?
+    };
+    namespace().link(&target, &fs::base_of(new_directory, &new)?, &new).map(|()| 0)
+}
+
+/// `unlink(2)`.
+pub fn sys_unlink(path: UserString) -> Result {
+    sys_unlinkat(AT_FDCWD, path, 0)
+}
+
+/// `rmdir(2)`.
+pub fn sys_rmdir(path: UserString) -> Result {
+    sys_unlinkat(AT_FDCWD, path, AtFlags::REMOVEDIR.bits())
+}
+
+/// `unlinkat(2)`.
+pub fn sys_unlinkat(directory: i32, path: UserString, flags: u32) -> Result {
+    let flags = AtFlags::allowed(flags, AtFlags::REMOVEDIR)?;
     let path = path.0.read_path()?;
-    let base = fs::base(directory, &path)?;
-    fs::namespace().create(&base, &path, NewInode::Symlink(&text), 0o777).map(|_| 0)
+    let base = fs::base_of(directory, &path)?;
+    let result = if flags.contains(AtFlags::REMOVEDIR) {
+        namespace().rmdir(&base, &path)
+    } else {
+        namespace().unlink(&base, &path)
+    };
+    result.map(|()| 0)
+}
+
+/// `rename(2)`.
+pub fn sys_rename(old: UserString, new: UserString) -> Result {
+    sys_renameat2(AT_FDCWD, old, AT_FDCWD, new, 0)
+}
+
+/// `renameat(2)`.
+pub fn sys_renameat(old_directory: i32, old: UserString, new_directory: i32, new: UserString) -> Result {
+    sys_renameat2(old_directory, old, new_directory, new, 0)
+}
+
+/// `renameat2(2)`.
+pub fn sys_renameat2(
+    old_directory: i32,
+    old: UserString,
+    new_directory: i32,
+    new: UserString,
+    flags: u32,
+) -> Result {
+    let flags = RenameFlags::from_raw(flags)?;
+    let (old, new) = (old.0.read_path()?, new.0.read_path()?);
+    let old_base = fs::base_of(old_directory, &old)?;
+    let new_base = fs::base_of(new_directory, &new)?;
+    namespace().rename(&old_base, &old, &new_base, &new, flags).map(|()| 0)
 }
 
 /// `readlink(2)`.
-pub fn sys_readlink(path: UserString, buffer: UserPtr<u8>, size: i32) -> Result {
-    sys_readlinkat(AT_FDCWD, path, buffer, size)
+pub fn sys_readlink(path: UserString, buffer: UserPtr<u8>, len: i32) -> Result {
+    sys_readlinkat(AT_FDCWD, path, buffer, len)
 }
 
-/// `readlinkat(2)`: an empty path is the link that was opened with `O_PATH | O_NOFOLLOW`.
-pub fn sys_readlinkat(directory: i32, path: UserString, buffer: UserPtr<u8>, size: i32) -> Result {
-    if size <= 0 {
+/// `readlinkat(2)`: cuts what does not fit, without an error.
+pub fn sys_readlinkat(directory: i32, path: UserString, buffer: UserPtr<u8>, len: i32) -> Result {
+    if len <= 0 {
         return Err(Errno::EINVAL);
     }
     let path = path.0.read_path()?;
-    let found = if path.is_empty() && directory != AT_FDCWD {
-        let file = fs::descriptor(directory)?;
-        file.path().filter(|path| path.inode().kind() == FileType::Symlink).ok_or(Errno::ENOENT)?.clone()
+    let link = if path.is_empty() {
+        // Of a link opened with O_PATH and O_NOFOLLOW (readlink(2)).
+        descriptor(directory)?.path().cloned().ok_or(Errno::ENOENT)?
     } else {
-        fs::namespace().resolve(&fs::base(directory, &path)?, &path, FinalLink::Stay)?
+        namespace().resolve(&fs::base_of(directory, &path)?, &path, FinalLink::Stay)?
     };
-    if found.inode().kind() != FileType::Symlink {
-        return Err(Errno::EINVAL);
+    if link.inode().kind() != FileType::Symlink {
+        return Err(if path.is_empty() { Errno::ENOENT } else { Errno::EINVAL });
     }
-    let text = found.inode().read_link()?;
-    let len = text.len().min(size as usize);
-    buffer.write_slice(&text[..len])?;
-    Ok(len)
+    let text = link.inode().read_link()?;
+    let len = text.len().min(len as usize);
+    buffer.write_slice(&text[..len]).map(|()| len)
 }
+
+/// Bytes of entries that one call gives at most: what C libraries ask for.
+const MAX_ENTRY_BYTES: usize = 64 << 10;
 
 /// `getdents64(2)`.
-pub fn sys_getdents64(fd: i32, buffer: UserPtr<u8>, size: u32) -> Result {
-    let file = fs::descriptor(fd)?;
-    let mut records = alloc::vec::Vec::new();
-    let mut full = false;
+pub fn sys_getdents64(fd: i32, buffer: UserPtr<u8>, len: u32) -> Result {
+    let file = descriptor(fd)?;
+    let room = (len as usize).min(MAX_ENTRY_BYTES);
+    let mut bytes: Vec<u8> = Vec::with_capacity(room.min(4096));
+    let mut is_too_small = false;
     file.read_directory(&mut |entry| {
         let length = dirent64_record_length(entry.name.len());
-        if records.len() + length > size as usize {
-            full = true;
+        if bytes.len() + length > room {
+            is_too_small = bytes.is_empty();
             return ControlFlow::Break(());
         }
-        let start = records.len();
-        records.extend_from_slice(&entry.inode.to_le_bytes());
-        records.extend_from_slice(&entry.next_cookie.to_le_bytes());
-        records.extend_from_slice(&(length as u16).to_le_bytes());
-        records.push(entry.kind.map_or(0, FileType::dirent_type));
-        records.extend_from_slice(entry.name);
-        records.resize(start + length, 0);
+        let head = Dirent64 {
+            ino: entry.inode,
+            offset: entry.next_cookie as i64,
+            record_length: length as u16,
+            kind: entry.kind.map_or(0, FileType::dirent_type),
+        };
+        let end = bytes.len() + length;
+        bytes.extend_from_slice(head.as_bytes());
+        bytes.extend_from_slice(entry.name);
+        bytes.resize(end, 0);
         ControlFlow::Continue(())
     })?;
-    if records.is_empty() && full {
-        return Err(Errno::EINVAL); // not even one fits
+    if is_too_small {
+        return Err(Errno::EINVAL);
     }
-    buffer.write_slice(&records)?;
-    Ok(records.len())
+    buffer.write_slice(&bytes).map(|()| bytes.len())
 }
 
-/// `getcwd(2)`: returns the length with the NUL.
-pub fn sys_getcwd(buffer: UserPtr<u8>, size: usize) -> Result {
-    let mut text = fs::namespace().working_directory_text(&fs::working_directory())?;
+/// `getcwd(2)`: the length with the NUL.
+pub fn sys_getcwd(buffer: UserPtr<u8>, len: usize) -> Result {
+    let mut text = namespace().working_directory_text(&fs::working_directory())?;
     text.push(0);
-    if text.len() > size {
+    if text.len() > PATH_MAX {
+        return Err(Errno::ENAMETOOLONG);
+    }
+    if text.len() > len {
         return Err(Errno::ERANGE);
     }
-    buffer.write_slice(&text)?;
-    Ok(text.len())
+    buffer.write_slice(&text).map(|()| text.len())
 }
 
 /// `chdir(2)`.
 pub fn sys_chdir(path: UserString) -> Result {
     let path = path.0.read_path()?;
-    let found = fs::namespace().resolve(&fs::working_directory(), &path, FinalLink::Follow)?;
-    if !found.dentry.is_directory() {
-        return Err(Errno::ENOTDIR);
-    }
-    fs::set_working_directory_path(found);
-    Ok(0)
+    let base = fs::base_of(AT_FDCWD, &path)?;
+    fs::change_directory(namespace().resolve(&base, &path, FinalLink::Follow)?).map(|()| 0)
 }
 
 /// `fchdir(2)`.
 pub fn sys_fchdir(fd: i32) -> Result {
-    let file = fs::descriptor(fd)?;
-    let path = file.path().filter(|path| path.dentry.is_directory()).ok_or(Errno::ENOTDIR)?;
-    fs::set_working_directory_path(path.clone());
-    Ok(0)
+    let path = descriptor(fd)?.path().cloned().ok_or(Errno::ENOTDIR)?;
+    fs::change_directory(path).map(|()| 0)
 }
 
 /// `umask(2)`.
 pub fn sys_umask(mask: u32) -> Result {
-    Ok(fs::set_umask(mask as u16) as usize)
+    Ok(fs::set_umask(mask as u16).into())
 }

@@ -1,226 +1,408 @@
-//! Opening, reading, writing and positioning files.
+//! Opening, reading, writing and seeking.
+
+use alloc::{sync::Arc, vec};
+use core::cmp::min;
 
 use linux_abi::{
     Errno,
-    file::{AccessMode, FallocateFlags, OpenFlags, RwFlags, Whence},
+    file::{AT_FDCWD, AccessMode, Fadvice, FileType, MAX_RW_COUNT, OpenFlags, RwFlags, Whence},
 };
-use vfs::{Blocking, OpenRequest, SyncKind};
+use vfs::{Blocking, OpenFile, OpenRequest, ReadDst, SliceSrc, SyncKind, WriteSrc};
 
 use super::{Result, UserString};
 use crate::{
-    fs,
+    fs::{self, descriptor, namespace},
     user::{UserBuffers, UserPtr},
 };
 
+/// Kernel memory through which `sendfile(2)` and `copy_file_range(2)` copy.
+const COPY_BYTES: usize = 64 << 10;
+
 /// `open(2)`.
 pub fn sys_open(path: UserString, flags: u32, mode: u32) -> Result {
-    sys_openat(linux_abi::file::AT_FDCWD, path, flags, mode)
+    sys_openat(AT_FDCWD, path, flags, mode)
 }
 
 /// `creat(2)`.
 pub fn sys_creat(path: UserString, mode: u32) -> Result {
     let flags = OpenFlags::CREAT | OpenFlags::TRUNC;
-    sys_open(path, flags.bits() | AccessMode::WriteOnly as u32, mode)
+    sys_openat(AT_FDCWD, path, flags.bits() | AccessMode::WriteOnly as u32, mode)
 }
 
 /// `openat(2)`.
-pub fn sys_openat(directory: i32, path: UserString, raw: u32, mode: u32) -> Result {
+pub fn sys_openat(directory: i32, path: UserString, flags: u32, mode: u32) -> Result {
     let path = path.0.read_path()?;
-    let flags = OpenFlags::of(raw);
-    let base = fs::base(directory, &path)?;
+    let base = fs::base_of(directory, &path)?;
     let request = OpenRequest {
-        access: AccessMode::of(raw),
-        flags,
-        permissions: mode as u16 & 0o7777 & !fs::umask(),
+        access: AccessMode::of(flags),
+        flags: OpenFlags::of(flags),
+        permissions: (mode & 0o7777) as u16 & !fs::umask(),
     };
-    let file = fs::namespace().open(&base, &path, &request)?;
-    fs::install(file, flags.contains(OpenFlags::CLOEXEC))
+    let file = namespace().open(&base, &path, &request)?;
+    fs::install(file, request.flags)
 }
 
-/// `close(2)`.
-pub fn sys_close(fd: i32) -> Result {
-    fs::descriptors().close(fd).map(|()| 0)
+/// An offset that a call was given: `EINVAL` if it is negative.
+fn offset_of(offset: i64) -> core::result::Result<u64, Errno> {
+    u64::try_from(offset).map_err(|_| Errno::EINVAL)
 }
 
-/// `read(2)`.
-pub fn sys_read(fd: i32, buffer: u64, count: usize) -> Result {
-    let file = fs::descriptor(fd)?;
-    file.read(&mut UserBuffers::single(buffer, count)?, file.blocking())
-}
-
-/// `write(2)`.
-pub fn sys_write(fd: i32, buffer: u64, count: usize) -> Result {
-    let file = fs::descriptor(fd)?;
-    broken_pipe(file.write(&mut UserBuffers::single(buffer, count)?, file.blocking()))
-}
-
-/// A write that nobody can read any more is a signal as well.
-pub fn broken_pipe(result: Result) -> Result {
+/// Sends `SIGPIPE` with an `EPIPE`, as writing to what nobody reads does.
+fn with_sigpipe(result: Result) -> Result {
     if result == Err(Errno::EPIPE) {
         crate::ipc::raise_sigpipe();
     }
     result
 }
 
-fn offset(offset: i64) -> core::result::Result<u64, Errno> {
-    u64::try_from(offset).map_err(|_| Errno::EINVAL)
+/// `read(2)`.
+pub fn sys_read(fd: i32, buffer: u64, len: usize) -> Result {
+    let file = descriptor(fd)?;
+    file.read(&mut UserBuffers::single(buffer, len)?, file.blocking())
+}
+
+/// `write(2)`.
+pub fn sys_write(fd: i32, buffer: u64, len: usize) -> Result {
+    let file = descriptor(fd)?;
+    with_sigpipe(file.write(&mut UserBuffers::single(buffer, len)?, file.blocking()))
 }
 
 /// `pread64(2)`.
-pub fn sys_pread64(fd: i32, buffer: u64, count: usize, at: i64) -> Result {
-    let at = offset(at)?;
-    let file = fs::descriptor(fd)?;
-    file.read_at(at, &mut UserBuffers::single(buffer, count)?, file.blocking())
+pub fn sys_pread64(fd: i32, buffer: u64, len: usize, offset: i64) -> Result {
+    let offset = offset_of(offset)?;
+    let file = descriptor(fd)?;
+    file.read_at(offset, &mut UserBuffers::single(buffer, len)?, file.blocking())
 }
 
 /// `pwrite64(2)`.
-pub fn sys_pwrite64(fd: i32, buffer: u64, count: usize, at: i64) -> Result {
-    let at = offset(at)?;
-    let file = fs::descriptor(fd)?;
-    file.write_at(at, &mut UserBuffers::single(buffer, count)?, file.blocking())
+pub fn sys_pwrite64(fd: i32, buffer: u64, len: usize, offset: i64) -> Result {
+    let offset = offset_of(offset)?;
+    let file = descriptor(fd)?;
+    with_sigpipe(file.write_at(offset, &mut UserBuffers::single(buffer, len)?, file.blocking()))
 }
 
 /// `readv(2)`.
 pub fn sys_readv(fd: i32, vector: UserPtr<[u64; 2]>, count: usize) -> Result {
-    let file = fs::descriptor(fd)?;
-    file.require_readable()?;
+    let file = descriptor(fd)?;
     file.read(&mut UserBuffers::from_iovec(vector, count)?, file.blocking())
 }
 
 /// `writev(2)`.
 pub fn sys_writev(fd: i32, vector: UserPtr<[u64; 2]>, count: usize) -> Result {
-    let file = fs::descriptor(fd)?;
-    file.require_writable()?;
-    broken_pipe(file.write(&mut UserBuffers::from_iovec(vector, count)?, file.blocking()))
+    let file = descriptor(fd)?;
+    with_sigpipe(file.write(&mut UserBuffers::from_iovec(vector, count)?, file.blocking()))
 }
 
-/// `preadv(2)`. The upper half of the offset comes in a register of its own, which 64-bit programs leave out.
-pub fn sys_preadv(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, at: i64, _high: u64) -> Result {
-    let at = offset(at)?;
-    let file = fs::descriptor(fd)?;
-    file.read_at(at, &mut UserBuffers::from_iovec(vector, count)?, file.blocking())
+/// `preadv(2)`. The offset is in two registers for the sake of 32-bit machines; here the first has all.
+pub fn sys_preadv(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, offset: i64) -> Result {
+    let offset = offset_of(offset)?;
+    let file = descriptor(fd)?;
+    file.read_at(offset, &mut UserBuffers::from_iovec(vector, count)?, file.blocking())
 }
 
 /// `pwritev(2)`.
-pub fn sys_pwritev(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, at: i64, _high: u64) -> Result {
-    let at = offset(at)?;
-    let file = fs::descriptor(fd)?;
-    file.write_at(at, &mut UserBuffers::from_iovec(vector, count)?, file.blocking())
+pub fn sys_pwritev(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, offset: i64) -> Result {
+    let offset = offset_of(offset)?;
+    let file = descriptor(fd)?;
+    with_sigpipe(file.write_at(offset, &mut UserBuffers::from_iovec(vector, count)?, file.blocking()))
 }
 
-/// The flags of `preadv2(2)` that change how the transfer is made.
+/// The flags of `preadv2` and `pwritev2`: unknown ones are `EOPNOTSUPP`.
 fn rw_flags(raw: u32) -> core::result::Result<RwFlags, Errno> {
     RwFlags::from_bits(raw).ok_or(Errno::EOPNOTSUPP)
 }
 
-/// `preadv2(2)`: -1 as offset is the file's own.
-pub fn sys_preadv2(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, at: i64, _high: u64, flags: u32) -> Result {
+/// `preadv2(2)`: an offset of -1 is the file's own.
+pub fn sys_preadv2(
+    fd: i32,
+    vector: UserPtr<[u64; 2]>,
+    count: usize,
+    offset: i64,
+    _high: u64,
+    flags: u32,
+) -> Result {
     let flags = rw_flags(flags)?;
-    let file = fs::descriptor(fd)?;
-    let blocking = if flags.contains(RwFlags::NOWAIT) { Blocking::No } else { file.blocking() };
-    let mut buffers = UserBuffers::from_iovec(vector, count)?;
-    if at == -1 { file.read(&mut buffers, blocking) } else { file.read_at(offset(at)?, &mut buffers, blocking) }
+    if flags.contains(RwFlags::NOWAIT) {
+        // Files cannot promise it; Linux's answer for those that do not.
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if offset == -1 { sys_readv(fd, vector, count) } else { sys_preadv(fd, vector, count, offset) }
 }
 
 /// `pwritev2(2)`.
-pub fn sys_pwritev2(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, at: i64, _high: u64, flags: u32) -> Result {
+pub fn sys_pwritev2(
+    fd: i32,
+    vector: UserPtr<[u64; 2]>,
+    count: usize,
+    offset: i64,
+    _high: u64,
+    flags: u32,
+) -> Result {
     let flags = rw_flags(flags)?;
-    if flags.contains(RwFlags::APPEND) {
-        crate::refuse_once!("pwritev2 with RWF_APPEND is not offered: EOPNOTSUPP");
+    if flags.intersects(RwFlags::NOWAIT | RwFlags::APPEND) {
         return Err(Errno::EOPNOTSUPP);
     }
-    let file = fs::descriptor(fd)?;
-    let blocking = if flags.contains(RwFlags::NOWAIT) { Blocking::No } else { file.blocking() };
-    let mut buffers = UserBuffers::from_iovec(vector, count)?;
-    let written = if at == -1 {
-        file.write(&mut buffers, blocking)
-    } else {
-        file.write_at(offset(at)?, &mut buffers, blocking)
+    let written = match offset {
+        -1 => sys_writev(fd, vector, count)?,
+        offset => sys_pwritev(fd, vector, count, offset)?,
     };
-    let written = broken_pipe(written)?;
-    if flags.contains(RwFlags::SYNC) {
-        file.sync(SyncKind::Everything)?;
-    } else if flags.contains(RwFlags::DSYNC) {
-        file.sync(SyncKind::Data)?;
+    if flags.intersects(RwFlags::DSYNC | RwFlags::SYNC) {
+        descriptor(fd)?.sync(SyncKind::Everything)?;
     }
     Ok(written)
 }
 
 /// `lseek(2)`.
 pub fn sys_lseek(fd: i32, distance: i64, whence: u32) -> Result {
-    let file = fs::descriptor(fd)?;
+    let file = descriptor(fd)?;
     let whence = Whence::from_raw(whence).ok_or(Errno::EINVAL)?;
-    file.seek(distance, whence).map(|offset| offset as usize)
-}
-
-/// `ftruncate(2)`.
-pub fn sys_ftruncate(fd: i32, size: i64) -> Result {
-    let size = offset(size)?;
-    let file = fs::descriptor(fd)?;
-    file.require_writable().map_err(|_| if file.require_not_path_only().is_err() { Errno::EBADF } else { Errno::EINVAL })?;
-    let inode = file.inode()?;
-    if inode.kind() != linux_abi::file::FileType::Regular {
-        return Err(Errno::EINVAL);
-    }
-    inode.truncate(size).map(|()| 0)
-}
-
-/// `truncate(2)`.
-pub fn sys_truncate(path: UserString, size: i64) -> Result {
-    let size = offset(size)?;
-    let path = path.0.read_path()?;
-    let found = fs::namespace().resolve(&fs::working_directory(), &path, vfs::FinalLink::Follow)?;
-    match found.inode().kind() {
-        linux_abi::file::FileType::Directory => Err(Errno::EISDIR),
-        linux_abi::file::FileType::Regular if found.is_read_only() => Err(Errno::EROFS),
-        linux_abi::file::FileType::Regular => found.inode().truncate(size).map(|()| 0),
-        _ => Err(Errno::EINVAL),
-    }
-}
-
-/// `fallocate(2)`.
-pub fn sys_fallocate(fd: i32, mode: u32, at: i64, length: i64) -> Result {
-    let flags = FallocateFlags::from_bits(mode).ok_or(Errno::EOPNOTSUPP)?;
-    let (Ok(at), Ok(length)) = (u64::try_from(at), u64::try_from(length)) else { return Err(Errno::EINVAL) };
-    if length == 0 {
-        return Err(Errno::EINVAL);
-    }
-    let file = fs::descriptor(fd)?;
-    file.require_writable()?;
-    if at.checked_add(length).is_none_or(|end| end > i64::MAX as u64) {
-        return Err(Errno::EFBIG);
-    }
-    let inode = file.inode().map_err(|_| Errno::ESPIPE)?;
-    match inode.kind() {
-        linux_abi::file::FileType::Regular => inode.allocate(flags, at, length).map(|()| 0),
-        linux_abi::file::FileType::Directory => Err(Errno::EISDIR),
-        linux_abi::file::FileType::Fifo => Err(Errno::ESPIPE),
-        _ => Err(Errno::ENODEV),
-    }
+    Ok(file.seek(distance, whence)? as usize)
 }
 
 /// `fsync(2)`.
 pub fn sys_fsync(fd: i32) -> Result {
-    fs::descriptor(fd)?.sync(SyncKind::Everything).map(|()| 0)
+    descriptor(fd)?.sync(SyncKind::Everything).map(|()| 0)
 }
 
 /// `fdatasync(2)`.
 pub fn sys_fdatasync(fd: i32) -> Result {
-    fs::descriptor(fd)?.sync(SyncKind::Data).map(|()| 0)
+    descriptor(fd)?.sync(SyncKind::Data).map(|()| 0)
 }
 
-/// `sync(2)`.
+/// `sync(2)`: never fails.
 pub fn sys_sync() -> Result {
-    let _ = fs::namespace().sync_all();
+    if let Err(error) = namespace().sync_all() {
+        log::error!("sync: {error:?}");
+    }
     Ok(0)
 }
 
 /// `syncfs(2)`.
 pub fn sys_syncfs(fd: i32) -> Result {
-    let file = fs::descriptor(fd)?;
+    let file = descriptor(fd)?;
     file.require_not_path_only()?;
     match file.path() {
         Some(path) => path.mount.file_system.sync().map(|()| 0),
         None => Ok(0),
     }
+}
+
+/// `sync_file_range(2)`: more is synced than asked for, which it allows.
+pub fn sys_sync_file_range(fd: i32, offset: i64, len: i64, flags: u32) -> Result {
+    let file = descriptor(fd)?;
+    linux_abi::file::SyncFileRangeFlags::from_raw(flags)?;
+    if offset < 0 || len < 0 || offset.checked_add(len).is_none() {
+        return Err(Errno::EINVAL);
+    }
+    require_file_with_blocks(&file, Errno::ESPIPE)?;
+    if flags == 0 { Ok(0) } else { file.sync(SyncKind::Data).map(|()| 0) }
+}
+
+fn require_file_with_blocks(file: &OpenFile, error: Errno) -> core::result::Result<(), Errno> {
+    file.require_not_path_only()?;
+    match file.metadata()?.kind {
+        FileType::Regular | FileType::BlockDevice | FileType::Directory => Ok(()),
+        _ => Err(error),
+    }
+}
+
+/// `fadvise64(2)`: only what is wanted soon is acted on.
+pub fn sys_fadvise64(fd: i32, offset: i64, len: i64, advice: u32) -> Result {
+    let file = descriptor(fd)?;
+    file.require_not_path_only()?;
+    if file.metadata()?.kind == FileType::Fifo {
+        return Err(Errno::ESPIPE);
+    }
+    let advice = Fadvice::from_raw(advice).ok_or(Errno::EINVAL)?;
+    if len < 0 {
+        return Err(Errno::EINVAL);
+    }
+    if advice == Fadvice::WillNeed
+        && offset >= 0
+        && let Ok(inode) = file.inode()
+    {
+        let len = if len == 0 { MAX_READAHEAD } else { min(len as usize, MAX_READAHEAD) };
+        // Advice: that it cannot be read will be seen by who reads it.
+        let _ = inode.read_at(offset as u64, &mut Nowhere { remaining: len });
+    }
+    Ok(0)
+}
+
+/// The most that is read for `readahead(2)` or advice at once.
+const MAX_READAHEAD: usize = 2 << 20;
+
+/// A destination that keeps nothing: reading to it fills the page cache.
+struct Nowhere {
+    remaining: usize,
+}
+
+impl ReadDst for Nowhere {
+    fn remaining(&self) -> usize {
+        self.remaining
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result {
+        let len = min(bytes.len(), self.remaining);
+        self.remaining -= len;
+        Ok(len)
+    }
+
+    fn put_page(&mut self, _page: &frames::PageRef, _offset: usize, len: usize) -> Result {
+        let len = min(len, self.remaining);
+        self.remaining -= len;
+        Ok(len)
+    }
+}
+
+/// `readahead(2)`.
+pub fn sys_readahead(fd: i32, offset: i64, len: usize) -> Result {
+    let file = descriptor(fd)?;
+    file.require_readable()?;
+    let inode = file.inode()?;
+    if inode.kind() != FileType::Regular {
+        return Err(Errno::EINVAL);
+    }
+    inode.read_at(offset_of(offset)?, &mut Nowhere { remaining: min(len, MAX_READAHEAD) })?;
+    Ok(0)
+}
+
+/// Where a copy reads or writes: at an offset of the caller's, or at the file's own.
+struct Cursor {
+    file: Arc<OpenFile>,
+    at: UserPtr<i64>,
+    offset: Option<u64>,
+}
+
+impl Cursor {
+    fn new(file: Arc<OpenFile>, at: UserPtr<i64>) -> core::result::Result<Self, Errno> {
+        let offset = at.non_null().map(|at| offset_of(at.read()?)).transpose()?;
+        Ok(Self { file, at, offset })
+    }
+
+    fn read(&mut self, mut part: &mut [u8], blocking: Blocking) -> Result {
+        match &mut self.offset {
+            Some(offset) => self.file.read_at(*offset, &mut part, blocking),
+            None => self.file.read(&mut part, blocking),
+        }
+    }
+
+    fn write(&mut self, src: &mut SliceSrc<'_>, blocking: Blocking) -> Result {
+        let written = match &mut self.offset {
+            Some(offset) => self.file.write_at(*offset, src, blocking)?,
+            None => self.file.write(src, blocking)?,
+        };
+        self.moved(written);
+        Ok(written)
+    }
+
+    fn moved(&mut self, by: usize) {
+        if let Some(offset) = &mut self.offset {
+            *offset += by as u64;
+        }
+    }
+
+    /// Goes back over what was read but not used.
+    fn untake(&mut self, len: usize) {
+        if self.offset.is_none() && len > 0 {
+            // It was just read from a file that has offsets.
+            let _ = self.file.seek(-(len as i64), Whence::Current);
+        }
+    }
+
+    fn finish(&self) -> core::result::Result<(), Errno> {
+        match self.offset {
+            Some(offset) => self.at.write(offset as i64),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Copies up to `count` bytes; the first error counts only if nothing was copied.
+fn copy(from: &mut Cursor, to: &mut Cursor, count: usize) -> Result {
+    let mut buffer = vec![0; min(count, COPY_BYTES)];
+    let mut total = 0;
+    let blocking = to.file.blocking();
+    while total < count {
+        let part = min(buffer.len(), count - total);
+        let read = match from.read(&mut buffer[..part], Blocking::Yes) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if total == 0 => return Err(error),
+            Err(_) => break,
+        };
+        let mut src = SliceSrc::new(&buffer[..read]);
+        let mut outcome = Ok(0);
+        while src.remaining() > 0 && outcome.is_ok() {
+            outcome =
+                to.write(&mut src, blocking).and_then(|n| if n == 0 { Err(Errno::EAGAIN) } else { Ok(n) });
+        }
+        let written = read - src.remaining();
+        from.moved(written);
+        from.untake(src.remaining());
+        total += written;
+        if let Err(error) = outcome {
+            if total == 0 {
+                return Err(error);
+            }
+            break;
+        }
+    }
+    from.finish()?;
+    to.finish()?;
+    Ok(total)
+}
+
+/// `sendfile(2)`.
+pub fn sys_sendfile(to: i32, from: i32, offset: UserPtr<i64>, count: usize) -> Result {
+    let source = descriptor(from)?;
+    source.require_readable()?;
+    // It must be something that can be mapped (sendfile(2)).
+    if source.file().seekable() == vfs::Seekable::No {
+        return Err(if offset.is_null() { Errno::EINVAL } else { Errno::ESPIPE });
+    }
+    let target = descriptor(to)?;
+    target.require_writable()?;
+    if target.flags().contains(OpenFlags::APPEND) {
+        return Err(Errno::EINVAL);
+    }
+    let mut from = Cursor::new(source, offset)?;
+    let mut to = Cursor::new(target, UserPtr::new(0))?;
+    with_sigpipe(copy(&mut from, &mut to, min(count, MAX_RW_COUNT)))
+}
+
+/// `copy_file_range(2)`.
+pub fn sys_copy_file_range(
+    from: i32,
+    from_offset: UserPtr<i64>,
+    to: i32,
+    to_offset: UserPtr<i64>,
+    count: usize,
+    flags: u32,
+) -> Result {
+    let (source, target) = (descriptor(from)?, descriptor(to)?);
+    if flags != 0 {
+        return Err(Errno::EINVAL);
+    }
+    source.require_readable()?;
+    target.require_writable()?;
+    if target.flags().contains(OpenFlags::APPEND) {
+        return Err(Errno::EBADF);
+    }
+    for file in [&source, &target] {
+        match file.metadata()?.kind {
+            FileType::Regular => {}
+            FileType::Directory => return Err(Errno::EISDIR),
+            _ => return Err(Errno::EINVAL),
+        }
+    }
+    let is_same = source.inode()?.id() == target.inode()?.id();
+    let mut from = Cursor::new(source, from_offset)?;
+    let mut to = Cursor::new(target, to_offset)?;
+    let count = min(count, MAX_RW_COUNT);
+    let start = |cursor: &Cursor| cursor.offset.unwrap_or_else(|| cursor.file.offset());
+    let (first, second) = (start(&from).min(start(&to)), start(&from).max(start(&to)));
+    if is_same && second - first < count as u64 {
+        return Err(Errno::EINVAL);
+    }
+    copy(&mut from, &mut to, count)
 }

@@ -39,7 +39,8 @@ pub fn sys_futex(
             wait(address, value, bitset, deadline_ns, Timeout::Absolute)
         }
         // Linux wakes one even if asked for none.
-        Command::Wake => check_aligned(address).and_then(|()| futex::wake_bitset(address, count(value).max(1), NonZeroU32::MAX)),
+        Command::Wake => check_aligned(address)
+            .and_then(|()| futex::wake_bitset(address, count(value).max(1), NonZeroU32::MAX)),
         Command::WakeBitset => {
             let bitset = bitset()?;
             check_aligned(address)?;
@@ -58,7 +59,13 @@ pub fn sys_futex(
         Command::WakeOp => {
             let operation = WakeOp::decode(value3)?;
             check_aligned(address).and_then(|()| check_aligned(address2))?;
-            futex::wake_op(address, address2, count(value).max(1), count(timeout_or_value2 as u32).max(1), operation)
+            futex::wake_op(
+                address,
+                address2,
+                count(value).max(1),
+                count(timeout_or_value2 as u32).max(1),
+                operation,
+            )
         }
         _ => {
             crate::refuse_once!("futex operation {command:?} is not offered: ENOSYS");

@@ -5,7 +5,6 @@ use linux_abi::{
     Errno,
     memory::{MapFlags, MremapFlags, Prot},
 };
-use vfs::AccessMode;
 
 use super::Result;
 use crate::{fs, mm::space, user::UserPtr};
@@ -15,6 +14,10 @@ const TYPE_MASK: u32 = 0xf;
 
 /// `mmap(2)`.
 pub fn sys_mmap(address: usize, len: usize, prot: u32, flags: u32, fd: i32, offset: u64) -> Result {
+    if !offset.is_multiple_of(frames::PAGE_SIZE as u64) {
+        // Before the descriptor is looked at, as on Linux.
+        return Err(Errno::EINVAL);
+    }
     let map_flags = MapFlags::from_bits_retain(flags & !TYPE_MASK);
     let source = if map_flags.contains(MapFlags::ANONYMOUS) { None } else { Some(source_of(fd)?) };
     space().mmap(MapRequest {
@@ -36,8 +39,8 @@ fn source_of(fd: i32) -> core::result::Result<MapSource, Errno> {
     let granted = |yes| if yes { Permission::Granted } else { Permission::Denied };
     Ok(MapSource {
         object: file.file().memory_object()?,
-        readable: granted(file.access() != AccessMode::Write),
-        writable: granted(file.access() != AccessMode::Read),
+        readable: granted(file.access().can_read()),
+        writable: granted(file.access().can_write()),
         executable: Permission::Granted,
     })
 }

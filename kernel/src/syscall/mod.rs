@@ -19,10 +19,15 @@ use crate::{arch::trap::TrapFrame, signal, task, user::UserPtr};
 mod names;
 mod table;
 
+pub mod directory;
 pub mod epoll;
 pub mod event;
+pub mod fd;
+pub mod file;
 pub mod futex;
 pub mod info;
+pub mod lock;
+pub mod memory;
 pub mod pipe;
 pub mod poll;
 pub mod process;
@@ -30,9 +35,11 @@ pub mod random;
 pub mod schedule;
 pub mod signals;
 pub mod socket;
+pub mod stat;
 pub mod thread;
 pub mod time;
 pub mod timer;
+pub mod xattr;
 
 pub use names::name;
 

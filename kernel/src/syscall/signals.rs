@@ -31,7 +31,12 @@ fn decode(number: u32) -> core::result::Result<Option<Signal>, Errno> {
 }
 
 /// `rt_sigaction(2)`.
-pub fn sys_rt_sigaction(number: u32, new: UserPtr<SigAction>, old: UserPtr<SigAction>, set_size: usize) -> Result {
+pub fn sys_rt_sigaction(
+    number: u32,
+    new: UserPtr<SigAction>,
+    old: UserPtr<SigAction>,
+    set_size: usize,
+) -> Result {
     check_set_size(set_size)?;
     let new = new.non_null().map(UserPtr::read).transpose()?;
     let number = Signal::new(number).ok_or(Errno::EINVAL)?;

@@ -18,8 +18,11 @@ use crate::{
 };
 
 /// What a thread must share with its creator: there is one process.
-const THREAD: CloneFlags =
-    CloneFlags::VM.union(CloneFlags::FS).union(CloneFlags::FILES).union(CloneFlags::SIGHAND).union(CloneFlags::THREAD);
+const THREAD: CloneFlags = CloneFlags::VM
+    .union(CloneFlags::FS)
+    .union(CloneFlags::FILES)
+    .union(CloneFlags::SIGHAND)
+    .union(CloneFlags::THREAD);
 /// What may be asked for besides.
 const OPTIONAL: CloneFlags = CloneFlags::SYSVSEM
     .union(CloneFlags::SETTLS)
@@ -217,11 +220,19 @@ pub fn sys_prctl(option: u32, a: u64, b: u64, c: u64, d: u64) -> Result {
         prctl::PR_GET_TID_ADDRESS => {
             UserPtr::<u64>::new(a).write(thread.clear_child_tid.load(Ordering::Relaxed)).map(|()| 0)
         }
-        prctl::PR_CAPBSET_READ => if a <= 40 { Ok(1) } else { Err(Errno::EINVAL) },
+        prctl::PR_CAPBSET_READ => {
+            if a <= 40 {
+                Ok(1)
+            } else {
+                Err(Errno::EINVAL)
+            }
+        }
         prctl::PR_SET_PDEATHSIG if a > 64 => Err(Errno::EINVAL),
         // There is no parent whose death could be told, nor a child to be reaped.
         prctl::PR_SET_PDEATHSIG | prctl::PR_SET_CHILD_SUBREAPER => Ok(0),
-        prctl::PR_GET_PDEATHSIG | prctl::PR_GET_CHILD_SUBREAPER => UserPtr::<u32>::new(a).write(0).map(|()| 0),
+        prctl::PR_GET_PDEATHSIG | prctl::PR_GET_CHILD_SUBREAPER => {
+            UserPtr::<u32>::new(a).write(0).map(|()| 0)
+        }
         _ => {
             refuse_once!("prctl option {option} is refused: EINVAL");
             Err(Errno::EINVAL)

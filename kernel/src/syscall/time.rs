@@ -45,12 +45,12 @@ pub fn sys_clock_gettime(clock: i32, into: UserPtr<Timespec>) -> Result {
     Ok(0)
 }
 
-/// `clock_getres(2)`: coarse clocks are as fine as the others here, but say what Linux says with HZ=250.
+/// `clock_getres(2)`: the vDSO's answers.
 pub fn sys_clock_getres(clock: i32, into: UserPtr<Timespec>) -> Result {
     let clock = Clock::from_raw(clock)?;
     read_clock(clock)?;
     let resolution_ns = match clock {
-        Clock::RealtimeCoarse | Clock::MonotonicCoarse => 4_000_000,
+        Clock::RealtimeCoarse | Clock::MonotonicCoarse => vdso_image::COARSE_RESOLUTION_NS as u64,
         _ => 1,
     };
     into.write_if_some(Timespec::from_ns(resolution_ns))?;

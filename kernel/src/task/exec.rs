@@ -7,15 +7,18 @@ use alloc::{
     vec::Vec,
 };
 
-use elf_image::{ImageKind, LoadPlan, PAGE_SIZE, Source, StackProtection};
-use linux_abi::{Errno, auxv, memory::Prot, signal::SigSet};
+use console::control::GuestMessage;
+use elf_image::{ImageKind, LoadPlan, Source, StackProtection};
+use frames::PAGE_SIZE;
+use linux_abi::{Errno, auxv, signal::SigSet};
 use run_config::RunConfig;
 use spin::Once;
 use vfs::{Blocking, OpenFile};
 
 use crate::{
-    arch::{cpu, fpu, trap::TrapFrame},
-    device, fs, log, mm, random, sched, signal, syscall,
+    arch::{clock, cpu, fpu, trap::TrapFrame},
+    device::{self, random},
+    fs, log, mm, sched, signal, syscall,
     task::{self, NewThread},
     user::UserPtr,
     vdso,
@@ -49,7 +52,7 @@ pub fn program() -> Option<&'static Program> {
 /// Brings up devices and file systems, and starts the program that the run configuration names. The error says in a sentence
 /// what is wrong.
 pub fn start_program() -> Result<(), String> {
-    device::start()?;
+    mm::init().map_err(|_| "no memory for the address space")?;
     fs::mount_root()?;
     let config = read_config()?;
     if config.verbose {
@@ -61,25 +64,30 @@ pub fn start_program() -> Result<(), String> {
     let hostname = if config.hostname.is_empty() { "crema" } else { &config.hostname };
     syscall::info::set_hostname(hostname);
     let cwd = if config.cwd.is_empty() { "/" } else { &config.cwd };
-    fs::set_working_directory(cwd).map_err(|error| format!("cannot change to the directory {cwd}: {error:?}"))?;
-    device::console::set_terminal(config.tty);
-    fs::open_standard_files().map_err(|error| format!("cannot open the console: {error:?}"))?;
+    fs::set_working_directory(cwd)
+        .map_err(|error| format!("cannot change to the directory {cwd}: {error:?}"))?;
+    fs::open_standard_files(&config).map_err(|error| format!("cannot open the console: {error:?}"))?;
     let path = config.args.first().ok_or("the run configuration names no program")?;
     let started = load(path, &config).map_err(|error| match error {
-        Errno::ENOENT => format!("the program {path}, or the interpreter that it asks for, is not in the image"),
+        Errno::ENOENT => {
+            format!("the program {path}, or the interpreter that it asks for, is not in the image")
+        }
         Errno::ENOEXEC | Errno::ELIBBAD => format!("{path} is not a program for x86-64"),
         error => format!("cannot start {path}: {error:?}"),
     })?;
-    device::control::mark("application");
+    device::control::send(GuestMessage::Boot { name: "application", ns: clock::now_ns() });
     sched::start(started);
     Ok(())
 }
 
 fn read_config() -> Result<RunConfig, String> {
-    let bytes = match device::fw_cfg::read(run_config::FW_CFG_FILE) {
+    let passed = device::fw_cfg::run_configuration()
+        .map_err(|error| format!("the host's run configuration cannot be read: {error:?}"))?;
+    let bytes = match passed {
         Some(bytes) => bytes,
-        None => fs::read_file(run_config::IMAGE_FILE)
-            .map_err(|error| format!("the image has no run configuration {}: {error:?}", run_config::IMAGE_FILE))?,
+        None => fs::read_file(run_config::IMAGE_FILE).map_err(|error| {
+            format!("the image has no run configuration {}: {error:?}", run_config::IMAGE_FILE)
+        })?,
     };
     RunConfig::parse(&bytes).map_err(|error| error.to_string())
 }
@@ -116,8 +124,8 @@ fn map_image(path: &str, base: Option<u64>) -> Result<Loaded, Errno> {
     let range = plan.address_range();
     let len = range.end - range.start;
     let bias = match plan.kind() {
-        ImageKind::Fixed => 0,
-        ImageKind::Movable => {
+        ImageKind::FixedAddress => 0,
+        ImageKind::PositionIndependent => {
             // Reserve it in one piece first, so that the segments keep their distances.
             let alignment = plan.alignment();
             let base = match base {
@@ -140,7 +148,11 @@ fn map_image(path: &str, base: Option<u64>) -> Result<Loaded, Errno> {
             let _ = UserPtr::<u8>::new(start + zeroed.start).write_slice(&zeros);
         }
         if segment.pages() > segment.file_pages() {
-            mm::map_anonymous(start + segment.file_pages(), segment.pages() - segment.file_pages(), segment.prot)?;
+            mm::map_anonymous(
+                start + segment.file_pages(),
+                segment.pages() - segment.file_pages(),
+                segment.prot,
+            )?;
         }
     }
     Ok(Loaded { end: range.end.wrapping_add(bias), plan, bias })
@@ -161,15 +173,14 @@ fn load(path: &str, config: &RunConfig) -> Result<Arc<task::Thread>, Errno> {
     let interpreter = match program.plan.interpreter() {
         Some(name) => {
             let name = core::str::from_utf8(name).map_err(|_| Errno::ENOEXEC)?;
-            Some(map_image(name, None).map_err(|error| if error == Errno::ENOEXEC { Errno::ELIBBAD } else { error })?)
+            Some(
+                map_image(name, None)
+                    .map_err(|error| if error == Errno::ENOEXEC { Errno::ELIBBAD } else { error })?,
+            )
         }
         None => None,
     };
-    let executable = match program.plan.stack() {
-        StackProtection::Executable => Prot::EXEC,
-        StackProtection::Unspecified | StackProtection::NotExecutable => Prot::empty(),
-    };
-    let stack_top = mm::map_main_stack(Prot::READ | Prot::WRITE | executable)?;
+    let stack_top = mm::map_main_stack(program.plan.stack() == StackProtection::Executable)?;
     let vdso = vdso::map()?;
     let entry = match &interpreter {
         Some(interpreter) => interpreter.plan.entry(interpreter.bias),
@@ -179,7 +190,7 @@ fn load(path: &str, config: &RunConfig) -> Result<Arc<task::Thread>, Errno> {
         (auxv::AT_SYSINFO_EHDR, vdso),
         (auxv::AT_MINSIGSTKSZ, signal::minimum_stack_size()),
         (auxv::AT_HWCAP, u64::from(cpu::cpuid(1, 0)[3])),
-        (auxv::AT_PAGESZ, PAGE_SIZE),
+        (auxv::AT_PAGESZ, PAGE_SIZE as u64),
         (auxv::AT_CLKTCK, auxv::USER_HZ),
         (auxv::AT_PHDR, program.plan.program_headers(program.bias)),
         (auxv::AT_PHENT, LoadPlan::PROGRAM_HEADER_SIZE),

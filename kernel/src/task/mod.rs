@@ -10,12 +10,7 @@ use ksync::{SpinLock, WaitQueue, platform::Parker};
 use linux_abi::{Errno, signal::Signal};
 use x86_64::instructions::interrupts;
 
-use crate::{
-    arch::trap::TrapFrame,
-    futex, power, sched, signal,
-    syscall::Restart,
-    user::UserPtr,
-};
+use crate::{arch::trap::TrapFrame, futex, power, sched, signal, syscall::Restart, user::UserPtr};
 
 pub mod exec;
 mod load;
@@ -131,7 +126,11 @@ pub fn create_thread(new: NewThread) -> Result<Arc<Thread>, Errno> {
 }
 
 /// Creates a kernel thread and lets it run `entry(argument)`, which must not return.
-pub fn spawn_kernel_thread(name: &str, entry: extern "C" fn(usize) -> !, argument: usize) -> Result<(), Errno> {
+pub fn spawn_kernel_thread(
+    name: &str,
+    entry: extern "C" fn(usize) -> !,
+    argument: usize,
+) -> Result<(), Errno> {
     let stack = stack::KernelStack::new().map_err(|_| Errno::EAGAIN)?;
     let top = stack.top();
     let thread = Arc::new(Thread::new(0, Kind::Kernel, Some(stack), Default::default()));
@@ -243,7 +242,8 @@ pub fn exit_process(end: power::End) -> ! {
     }
     // Those in uninterruptible waits are not waited for long: they touch nothing of the application's any more.
     let deadline_ns = ksync::platform::now_ns() + 200_000_000;
-    let _ = THREAD_ENDED.wait(ksync::Interruptible::No, Some(deadline_ns), || (thread_count() <= 1).then_some(()));
+    let _ = THREAD_ENDED
+        .wait(ksync::Interruptible::No, Some(deadline_ns), || (thread_count() <= 1).then_some(()));
     power::end(end)
 }
 

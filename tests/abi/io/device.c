@@ -60,11 +60,13 @@ int main(void) {
     struct pollfd set = {fd, POLLIN, 0};
     CALL("random: poll", poll(&set, 1, 0));
     CALL("missing device", open("/dev/nosuch", O_RDONLY));
-    fd = open("/dev/shm/crema-abi-test", O_RDWR | O_CREAT | O_EXCL, 0600);
+    char shared[64];
+    snprintf(shared, sizeof shared, "/dev/shm/crema-abi-%d", getpid());
+    fd = open(shared, O_RDWR | O_CREAT | O_EXCL, 0600);
     CALL_OK("shm: create", fd);
     CALL("shm: write", write(fd, "shared", 6));
     CALL("shm: truncate", ftruncate(fd, 1 << 20));
-    CALL("shm: unlink", unlink("/dev/shm/crema-abi-test"));
+    CALL("shm: unlink", unlink(shared));
     fd = open("/dev/fd", O_RDONLY | O_DIRECTORY);
     CALL_OK("fd: a directory", fd);
     char path[32];

@@ -86,6 +86,7 @@ int main(int count, char **arguments, char **environment) {
     CALL("call -1", syscall(-1L));
     CALL("call of 2^32 + getpid", ({ long result; __asm__ volatile("syscall" : "=a"(result) : "a"(0x100000000L + SYS_getpid) : "rcx", "r11", "memory"); result < 0 ? (errno = (int)-result, -1L) : result == getpid() ? 0L : 1L; }));
     CALL("call 600", syscall(600));
+    CALL("restart_syscall with nothing to restart", syscall(SYS_restart_syscall));
     CALL("removed call: create_module", syscall(174));
     CALL("removed call: uselib", syscall(134, "x"));
 

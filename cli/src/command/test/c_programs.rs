@@ -193,7 +193,7 @@ impl Shared {
             env: &env,
             folder: scratch.path(),
             stdin: b"",
-            signal: None,
+            signals: &[],
             limit: self.limit,
         })?;
         Ok(Printed { stdout: output.stdout, status: Some(output.status) })
@@ -220,7 +220,7 @@ impl Shared {
                 memory: MEMORY,
                 cpus,
                 stdin: Vec::new(),
-                signal: None,
+                signals: Vec::new(),
                 limit: self.limit,
             },
             context,

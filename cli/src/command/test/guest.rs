@@ -1,6 +1,7 @@
 //! Running one test in a guest, with its output captured.
 
 use std::{
+    collections::VecDeque,
     io::{self, Write},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -33,15 +34,23 @@ pub struct GuestRun<'a> {
     pub memory: MemoryMib,
     pub cpus: u32,
     pub stdin: Vec<u8>,
-    pub signal: Option<SignalAfter>,
+    /// Sent one after the other.
+    pub signals: Vec<SignalAfter>,
     pub limit: Duration,
 }
 
-/// A signal that is sent when a line has appeared on standard output.
+/// A signal that is sent when a line of standard output begins in a certain way.
 #[derive(Clone, Debug)]
 pub struct SignalAfter {
-    pub line: String,
+    pub line_start: String,
     pub number: u8,
+}
+
+impl SignalAfter {
+    /// Whether this output calls for the signal.
+    pub fn is_due(&self, stdout: &[u8]) -> bool {
+        stdout.split(|byte| *byte == b'\n').any(|line| line.starts_with(self.line_start.as_bytes()))
+    }
 }
 
 /// What came of it.
@@ -89,7 +98,7 @@ pub fn run(run: GuestRun, context: &Context) -> Result<GuestOutput> {
     };
     let events = Events::new();
     let (stdout, stderr) = (Captured::default(), Captured::default());
-    let watched = Watched { to: stdout.clone(), signal: run.signal, remote: events.remote() };
+    let watched = Watched { to: stdout.clone(), signals: run.signals.into(), remote: events.remote() };
     let streams = Streams {
         stdin: Input::Bytes(run.stdin),
         stdout: Box::new(watched),
@@ -109,11 +118,8 @@ impl Captured {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn has_line(&self, line: &str) -> bool {
-        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        bytes
-            .split_inclusive(|byte| *byte == b'\n')
-            .any(|found| found.strip_suffix(b"\n") == Some(line.as_bytes()))
+    fn calls_for(&self, signal: &SignalAfter) -> bool {
+        signal.is_due(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -132,17 +138,17 @@ impl Write for Captured {
     }
 }
 
-/// Output that is watched for the line after which a signal is sent.
+/// Output that is watched for the lines after which signals are sent.
 struct Watched {
     to: Captured,
-    signal: Option<SignalAfter>,
+    signals: VecDeque<SignalAfter>,
     remote: Remote,
 }
 
 impl Write for Watched {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let length = self.to.write(bytes)?;
-        if let Some(signal) = self.signal.take_if(|signal| self.to.has_line(&signal.line)) {
+        while let Some(signal) = self.signals.pop_front_if(|signal| self.to.calls_for(signal)) {
             self.remote.send_signal(signal.number);
         }
         Ok(length)

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Context, Outcome, Suite, Tally, Test, artefact,
     guest::{self, GuestRun, SignalAfter},
-    java_spec::{self, Artefact, HeapPolicy, Run, Stream},
+    java_spec::{self, Artefact, HeapPolicy, Run, SignalKeys, Stream},
     known_failures::KnownFailures,
     linux::{self, LinuxOutput, LinuxRun},
 };
@@ -84,8 +84,9 @@ impl Variant {
         env
     }
 
-    fn signal(&self) -> Option<SignalAfter> {
-        self.run.signal.as_ref().map(|keys| SignalAfter { line: keys.after.clone(), number: keys.number })
+    fn signals(&self) -> Vec<SignalAfter> {
+        let signal = |keys: &SignalKeys| SignalAfter { line_start: keys.after.clone(), number: keys.number };
+        self.run.signals.iter().map(signal).collect()
     }
 }
 
@@ -203,7 +204,7 @@ impl Shared {
             env: &variant.env().into_iter().collect::<Vec<_>>(),
             folder: &self.folders[&variant.folder],
             stdin: &variant.run.stdin,
-            signal: variant.signal().as_ref(),
+            signals: &variant.signals(),
             limit: variant.run.time_limit,
         })?;
         if output.status == variant.run.status {
@@ -239,7 +240,7 @@ impl Shared {
                 memory: run.memory,
                 cpus: variant.cpus,
                 stdin: run.stdin.clone(),
-                signal: variant.signal(),
+                signals: variant.signals(),
                 limit: run.time_limit,
             },
             context,

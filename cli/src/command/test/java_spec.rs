@@ -28,7 +28,7 @@ struct File {
     env: Option<BTreeMap<String, String>>,
     stdin: Option<String>,
     stdin_repeat: Option<usize>,
-    signal: Option<SignalKeys>,
+    signals: Option<Vec<SignalKeys>>,
     status: Option<u8>,
     compare: Option<Vec<Stream>>,
     contains: Option<BTreeMap<Stream, Vec<String>>>,
@@ -53,7 +53,7 @@ struct NamedKeys {
     env: Option<BTreeMap<String, String>>,
     stdin: Option<String>,
     stdin_repeat: Option<usize>,
-    signal: Option<SignalKeys>,
+    signals: Option<Vec<SignalKeys>>,
     status: Option<u8>,
     compare: Option<Vec<Stream>>,
     contains: Option<BTreeMap<Stream, Vec<String>>>,
@@ -124,7 +124,7 @@ pub struct Run {
     pub collectors: Vec<Option<String>>,
     pub env: BTreeMap<String, String>,
     pub stdin: Vec<u8>,
-    pub signal: Option<SignalKeys>,
+    pub signals: Vec<SignalKeys>,
     pub status: u8,
     pub compare: Vec<Stream>,
     /// Texts that must be in an output on both sides.
@@ -180,7 +180,7 @@ fn resolve(file: &File, run: NamedKeys) -> Result<Run, String> {
         },
         env: value!(env, BTreeMap::new()),
         stdin: value!(stdin, String::new()).repeat(value!(stdin_repeat, 1)).into_bytes(),
-        signal: run.signal.or_else(|| file.signal.clone()),
+        signals: value!(signals, vec![]),
         status: value!(status, 0),
         compare: value!(compare, vec![Stream::Stdout, Stream::Stderr]),
         contains: value!(contains, BTreeMap::new()),
@@ -222,7 +222,7 @@ mod tests {
             collectors = []
             stdin = "ab"
             stdin_repeat = 3
-            signal = { after = "ready", number = 15 }
+            signals = [{ after = "ready", number = 15 }]
             status = 143
             compare = ["stdout"]
             contains.stderr = ["oops"]
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(two.launch, ["-cp", "classes", "M"]);
         assert_eq!(two.collectors, [None]);
         assert_eq!(two.stdin, b"ababab");
-        assert_eq!(two.signal, Some(SignalKeys { after: "ready".into(), number: 15 }));
+        assert_eq!(two.signals, [SignalKeys { after: "ready".into(), number: 15 }]);
         assert_eq!((two.status, two.long, two.heap_policy), (143, true, HeapPolicy::Off));
         assert_eq!(two.contains[&Stream::Stderr], ["oops"]);
         assert_eq!(two.artefacts[0].name, "x.jar");

@@ -21,7 +21,8 @@ pub struct LinuxRun<'a> {
     pub env: &'a [(String, String)],
     pub folder: &'a Path,
     pub stdin: &'a [u8],
-    pub signal: Option<&'a SignalAfter>,
+    /// Sent one after the other.
+    pub signals: &'a [SignalAfter],
     pub limit: Duration,
 }
 
@@ -47,7 +48,7 @@ pub fn run(run: &LinuxRun) -> Result<LinuxOutput> {
     command.stdout(stdout.try_clone().map_err(cannot)?).stderr(stderr.try_clone().map_err(cannot)?);
     let mut child = command.spawn().map_err(cannot)?;
     let deadline = Instant::now() + run.limit;
-    let mut signal = run.signal;
+    let mut signals = run.signals;
     let status = loop {
         if let Some(status) = child.try_wait().map_err(cannot)? {
             break status;
@@ -57,13 +58,13 @@ pub fn run(run: &LinuxRun) -> Result<LinuxOutput> {
             let _ = child.wait();
             return Err(Failure::new(format!("{shown} takes too long on Linux")));
         }
-        if let Some(after) = signal
-            && has_line(&stdout, &after.line)?
-            && let Some(number) = Signal::from_named_raw(i32::from(after.number))
+        if let [next, rest @ ..] = signals
+            && next.is_due(&content_of(&stdout)?)
+            && let Some(number) = Signal::from_named_raw(i32::from(next.number))
             && let Some(pid) = Pid::from_raw(child.id() as i32)
         {
             kill_process(pid, number).map_err(|error| cannot(error.into()))?;
-            signal = None;
+            signals = rest;
         }
         thread::sleep(Duration::from_millis(2));
     };
@@ -73,13 +74,6 @@ pub fn run(run: &LinuxRun) -> Result<LinuxOutput> {
 
 fn temporary() -> Result<File> {
     tempfile::tempfile().map_err(|error| Failure::new(format!("cannot make a temporary file: {error}")))
-}
-
-fn has_line(file: &File, line: &str) -> Result<bool> {
-    let text = content_of(file)?;
-    Ok(text
-        .split_inclusive(|byte| *byte == b'\n')
-        .any(|found| found.strip_suffix(b"\n") == Some(line.as_bytes())))
 }
 
 fn content(mut file: File) -> Result<Vec<u8>> {
@@ -102,26 +96,32 @@ fn content_of(file: &File) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn shell(script: &str, stdin: &[u8], signal: Option<&SignalAfter>) -> LinuxOutput {
+    fn shell(script: &str, stdin: &[u8], signals: &[SignalAfter]) -> LinuxOutput {
         let command = ["/bin/sh", "-c", script].map(String::from);
         let env = [("A".to_string(), "b".to_string())];
         let folder = Path::new("/");
-        run(&LinuxRun { command: &command, env: &env, folder, stdin, signal, limit: Duration::from_secs(30) })
-            .unwrap()
+        run(&LinuxRun {
+            command: &command,
+            env: &env,
+            folder,
+            stdin,
+            signals,
+            limit: Duration::from_secs(30),
+        })
+        .unwrap()
     }
 
     #[test]
     fn output_status_and_environment_are_taken() {
-        let output = shell("cat; echo $A >&2; exit 7", b"in", None);
+        let output = shell("cat; echo $A >&2; exit 7", b"in", &[]);
         assert_eq!((&output.stdout[..], &output.stderr[..], output.status), (&b"in"[..], &b"b\n"[..], 7));
-        assert_eq!(shell("kill -SEGV $$", b"", None).status, 139);
+        assert_eq!(shell("kill -SEGV $$", b"", &[]).status, 139);
     }
 
     #[test]
     fn a_signal_is_sent_after_its_line() {
-        let after = SignalAfter { line: "ready".into(), number: 15 };
-        let output =
-            shell("trap 'echo got; exit 3' TERM; echo ready; while :; do :; done", b"", Some(&after));
+        let after = SignalAfter { line_start: "rea".into(), number: 15 };
+        let output = shell("trap 'echo got; exit 3' TERM; echo ready; while :; do :; done", b"", &[after]);
         assert_eq!((&output.stdout[..], output.status), (&b"ready\ngot\n"[..], 3));
     }
 }

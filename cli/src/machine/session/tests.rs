@@ -142,6 +142,9 @@ impl Play {
             folder: RunFolder::at(folder.path()),
             on_interrupt: self.on_interrupt,
             deadline: self.limit.map(|limit| Instant::now() + limit),
+            power_off_patience: Duration::from_millis(100),
+            activity: Arc::default(),
+            names: Sources::default(),
             sender,
             events,
             state: State::default(),
@@ -188,6 +191,41 @@ fn output_written_before_the_end_is_never_lost() {
         guest.stdio.write_all(&[b'x'; LENGTH]).unwrap();
     });
     assert_eq!(outcome.stdout.len(), LENGTH);
+}
+
+/// A reader that pauses for longer than a machine may take to power off.
+struct Slow(Captured);
+
+impl Write for Slow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        thread::sleep(Duration::from_millis(250));
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_slow_reader_gets_everything() {
+    const LENGTH: usize = 1 << 20;
+    let captured = Captured::default();
+    let outcome =
+        Play { stdout: Some(Box::new(Slow(captured.clone()))), ..Play::default() }.act(|mut guest| {
+            guest.say("exit 0\n");
+            guest.stdio.write_all(&[b'x'; LENGTH]).unwrap();
+        });
+    assert_eq!((outcome.report.end, captured.text().len()), (End::Exit(0), LENGTH));
+}
+
+#[test]
+fn a_machine_that_does_not_power_off_is_ended() {
+    let outcome = Play::default().act(|mut guest| {
+        guest.say("exit 4\n");
+        guest.hang();
+    });
+    assert_eq!(outcome.report.end, End::Exit(4));
 }
 
 #[test]

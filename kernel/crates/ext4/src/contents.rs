@@ -274,7 +274,7 @@ impl MemoryObject for Ext4Inode {
         ObjectName {
             device: self.file_system.device(),
             inode: self.number.raw().into(),
-            ..ObjectName::default()
+            path: self.known_as.text(),
         }
     }
 }

@@ -16,8 +16,8 @@ use rsext4::{
     Ext4Timestamp, FileExtent, FilePermissions, InodeFlags, InodeInfo, InodeMetadataUpdate, InodeNumber,
 };
 use vfs::{
-    AttributeChanges, EntrySink, FileSystem, Inode, InodeId, MemoryObject, Metadata, NewInode, ReadDst,
-    RenameKind, SyncKind, Timestamp, WritePosition, WriteSrc, Written, XattrMode,
+    AttributeChanges, EntrySink, FileSystem, Inode, InodeId, KnownAs, MemoryObject, Metadata, NewInode, Path,
+    ReadDst, RenameKind, SyncKind, Timestamp, WritePosition, WriteSrc, Written, XattrMode, unmap_pages,
 };
 
 use crate::{Ext4, errno};
@@ -40,6 +40,7 @@ pub(crate) struct Ext4Inode {
     /// Its last name is gone.
     is_removed: AtomicBool,
     link_text: spin::Once<Vec<u8>>,
+    pub(crate) known_as: KnownAs,
 }
 
 struct Attributes {
@@ -100,6 +101,7 @@ impl Ext4Inode {
             is_inline: info.flags.contains(InodeFlags::INLINE_DATA),
             is_removed: AtomicBool::new(false),
             link_text: spin::Once::new(),
+            known_as: KnownAs::default(),
         })
     }
 
@@ -347,7 +349,11 @@ impl Inode for Ext4Inode {
 
     fn truncate(&self, size: u64) -> Result<(), Errno> {
         self.require(FileType::Regular)?;
+        let shrinks = size < self.pages.size();
         self.set_size(size)?;
+        if shrinks {
+            unmap_pages(self, size.div_ceil(frames::PAGE_SIZE as u64)..u64::MAX);
+        }
         self.contents_changed();
         Ok(())
     }
@@ -374,6 +380,10 @@ impl Inode for Ext4Inode {
             FileType::Regular => Ok(self),
             _ => Err(Errno::ENODEV),
         }
+    }
+
+    fn opened_at(&self, path: &Path) {
+        self.known_as.set(path);
     }
 
     fn xattr(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {

@@ -50,6 +50,14 @@ impl PageRef {
         }
     }
 
+    /// A new frame full of zeros, if there is one without asking for memory back: for callers that
+    /// hold locks that a reclaimer may want.
+    pub fn try_new_zeroed() -> Result<Self, OutOfMemory> {
+        let page = Self::from_frame(try_alloc_frames(0)?.frame_number());
+        page.zero(0, PAGE_SIZE);
+        Ok(page)
+    }
+
     fn from_frame(frame: u32) -> Self {
         Self { frame: NonZeroU32::new(frame).expect("frame 0 is never handed out") }
     }

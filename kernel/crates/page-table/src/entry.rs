@@ -31,6 +31,8 @@ bitflags! {
         const ANONYMOUS = 1 << 9;
         /// Ignored by the processor. Ours: the shared page of zeros, which is not counted.
         const ZERO_PAGE = 1 << 10;
+        /// Ignored by the processor. Ours: a page of shared anonymous memory.
+        const SHARED_MEMORY = 1 << 11;
         /// XD: no instruction fetch (with IA32_EFER.NXE set).
         const NO_EXECUTE = 1 << 63;
     }

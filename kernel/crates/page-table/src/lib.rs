@@ -14,6 +14,9 @@
 //! | find, make or change a leaf; make a table | the lock for reading: entries change by compare-and-exchange |
 //! | free tables, split a huge leaf | the lock for writing: nobody else walks |
 //!
+//! Tables are allocated without asking for memory back, since the caller holds that lock and a reclaimer may
+//! want it. On `OutOfMemory` the caller lets go of the lock, has memory reclaimed, and tries again.
+//!
 //! The processor walks at any time, and sets accessed and dirty bits in leaves with locked operations (4.8), which is
 //! why a present leaf is never overwritten by a plain store.
 

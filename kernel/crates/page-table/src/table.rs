@@ -99,7 +99,7 @@ impl PageTable {
     fn child(&self, cell: &EntryCell) -> Result<Option<&Table>, OutOfMemory> {
         let mut entry = cell.load();
         if entry.is_empty() {
-            let table = PageRef::new_zeroed()?;
+            let table = PageRef::try_new_zeroed()?;
             let new = Entry::new(table.phys(), TABLE_FLAGS);
             match cell.replace(Entry::EMPTY, new) {
                 Ok(()) => {
@@ -194,7 +194,7 @@ impl PageTable {
     pub fn split_huge(&self, address: usize, flush: impl FnOnce()) -> Result<(), OutOfMemory> {
         let Some((_, LeafSize::Huge)) = self.query(address) else { return Ok(()) };
         let cell = self.huge_slot(address)?;
-        let page = PageRef::new_zeroed()?;
+        let page = PageRef::try_new_zeroed()?;
         let before = cell.clear(EntryFlags::PRESENT);
         if before.is_present() {
             flush();

@@ -264,7 +264,7 @@ impl Contents {
         Ok(())
     }
 
-    /// Makes a hole and returns how many pages it freed. Mappings keep what they have of it.
+    /// Makes a hole and returns how many pages it freed.
     fn punch(&self, start: u64, end: u64) -> usize {
         let (first_whole, end_whole) = (start.div_ceil(PAGE), end / PAGE);
         let mut pages = self.pages.lock();

@@ -3,15 +3,16 @@
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
 use core::{any::Any, sync::atomic::Ordering};
 
-use frames::PageRef;
+use frames::{PAGE_SIZE, PageRef};
 use ksync::{Mutex, SpinLock};
 use linux_abi::{
     Errno,
     file::{DeviceNumber, FallocateFlags, FileType, Seals, Whence},
 };
 use vfs::{
-    AttributeChanges, EntrySink, FileSystem, Inode, InodeId, MemoryObject, Metadata, NewInode, ObjectName,
-    PageAccess, ReadDst, RenameKind, Timestamp, WritePosition, WriteSrc, Written, XattrMode,
+    AttributeChanges, EntrySink, FileSystem, Inode, InodeId, KnownAs, MemoryObject, Metadata, NewInode,
+    ObjectName, PageAccess, Path, ReadDst, RenameKind, Timestamp, WritePosition, WriteSrc, Written,
+    XattrMode, unmap_pages,
 };
 
 use crate::{Tmpfs, contents::Contents, directory::Entries, first_links};
@@ -23,6 +24,7 @@ pub(crate) struct Node {
     body: Body,
     attributes: SpinLock<Attributes>,
     xattrs: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+    known_as: KnownAs,
 }
 
 enum Body {
@@ -65,6 +67,7 @@ impl Node {
                 born: now,
             }),
             xattrs: Mutex::default(),
+            known_as: KnownAs::default(),
         })
     }
 
@@ -331,13 +334,25 @@ impl Inode for Node {
     }
 
     fn truncate(&self, size: u64) -> Result<(), Errno> {
-        self.contents()?.truncate(&self.file_system, size)?;
+        let contents = self.contents()?;
+        let shrinks = size < contents.size();
+        contents.truncate(&self.file_system, size)?;
+        if shrinks {
+            unmap_pages(self, size.div_ceil(PAGE_SIZE as u64)..u64::MAX);
+        }
         self.touch();
         Ok(())
     }
 
     fn allocate(&self, flags: FallocateFlags, offset: u64, length: u64) -> Result<(), Errno> {
         self.contents()?.allocate(&self.file_system, flags, offset, length)?;
+        if flags.contains(FallocateFlags::PUNCH_HOLE) {
+            let page = PAGE_SIZE as u64;
+            let (first, end) = (offset.div_ceil(page), (offset + length) / page);
+            if first < end {
+                unmap_pages(self, first..end);
+            }
+        }
         self.touch();
         Ok(())
     }
@@ -351,6 +366,10 @@ impl Inode for Node {
             Body::Regular(_) => Ok(self),
             _ => Err(Errno::ENODEV),
         }
+    }
+
+    fn opened_at(&self, path: &Path) {
+        self.known_as.set(path);
     }
 
     fn xattr(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
@@ -403,6 +422,6 @@ impl MemoryObject for Node {
     }
 
     fn describe(&self) -> ObjectName {
-        ObjectName { device: self.file_system.device(), inode: self.number, ..ObjectName::default() }
+        ObjectName { path: self.known_as.text(), device: self.file_system.device(), inode: self.number }
     }
 }

@@ -365,6 +365,9 @@ pub trait Inode: Send + Sync + Any {
         Err(Errno::ENODEV)
     }
 
+    /// It was opened at this place; those that can be mapped remember it (see [`KnownAs`](crate::KnownAs)).
+    fn opened_at(&self, _path: &Path) {}
+
     /// Makes the open file for kinds that need one of their own; `None` leaves it to the name space,
     /// which knows regular files, directories, devices and pipes.
     fn open(self: Arc<Self>, _access: AccessMode) -> Option<Result<Arc<dyn File>, Errno>> {

@@ -15,6 +15,7 @@ mod fd_table;
 mod file;
 mod inode;
 mod io;
+mod known_as;
 mod locks;
 mod mount;
 mod namespace;
@@ -34,6 +35,7 @@ pub use inode::{
     next_anonymous_device,
 };
 pub use io::{ReadDst, SliceSrc, WriteSrc};
+pub use known_as::{KnownAs, set_unmapper, unmap_pages};
 pub use linux_abi::file::AccessMode;
 pub use locks::{HeldLock, LockKind, LockOwner, LockRange, LockTable, LockWait};
 pub use mount::{Mount, Path};

@@ -116,10 +116,19 @@ impl MountTable {
 /// The path from `root` to `path`, and whether a name on it was removed. What lies outside of the
 /// tree (a memfd, a pipe) has just a name.
 pub(crate) fn absolute_path(path: &Path, root: &Path) -> (Vec<u8>, DentryState) {
+    path_below(path, Some(root))
+}
+
+/// The path from the top of the tree to `path`.
+pub(crate) fn path_from_top(path: &Path) -> (Vec<u8>, DentryState) {
+    path_below(path, None)
+}
+
+fn path_below(path: &Path, root: Option<&Path>) -> (Vec<u8>, DentryState) {
     let mut names: Vec<Arc<[u8]>> = Vec::new();
     let mut state = DentryState::Linked;
     let mut at = path.clone();
-    while !at.is(root) {
+    while !root.is_some_and(|root| at.is(root)) {
         if at.is_mount_root() {
             match &at.mount.mountpoint {
                 Some(mountpoint) => at = mountpoint.clone(),

@@ -468,6 +468,7 @@ impl Namespace {
         blocking: Blocking,
     ) -> Result<Arc<dyn File>, Errno> {
         let inode = path.inode();
+        inode.opened_at(path);
         if let Some(file) = inode.clone().open(access) {
             return file;
         }

@@ -92,7 +92,8 @@ impl OpenFile {
 
     /// Sets the status flags that `F_SETFL` can change to those in `flags`.
     pub fn set_status_flags(&self, flags: OpenFlags) -> Result<(), Errno> {
-        if flags.contains(OpenFlags::DIRECT) && self.path.is_some() {
+        let is_stored = self.inode().is_ok_and(|inode| inode.kind() == FileType::Regular);
+        if flags.contains(OpenFlags::DIRECT) && is_stored {
             return Err(Errno::EINVAL);
         }
         let kept = self.flags().difference(OpenFlags::SETTABLE);

@@ -52,6 +52,8 @@ struct Shared {
     transport: Box<dyn Transport>,
     /// Nobody completes requests but those who wait for them.
     polling: AtomicBool,
+    /// Those who poll may sleep between looks.
+    timer: AtomicBool,
     /// The device broke the rules and was reset.
     failed: AtomicBool,
 }
@@ -63,6 +65,10 @@ impl Shared {
 
     fn polls(&self) -> bool {
         self.polling.load(Ordering::Acquire)
+    }
+
+    fn may_sleep(&self) -> bool {
+        self.timer.load(Ordering::Acquire)
     }
 }
 
@@ -90,8 +96,12 @@ impl SerialDevice {
         transport.set_configuration_vector(NO_VECTOR)?;
         let port_count = transport.configuration_u32(MAX_NR_PORTS).min(MAX_PORTS);
 
-        let shared =
-            Arc::new(Shared { transport, polling: AtomicBool::new(true), failed: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            transport,
+            polling: AtomicBool::new(true),
+            timer: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+        });
         let transport = &*shared.transport;
         let control = Control::new(transport, platform, vector)?;
         let mut ports = Vec::new();
@@ -119,6 +129,11 @@ impl SerialDevice {
         self.shared.polling.store(false, Ordering::Release);
         // What completed before may have had nobody to hear its interrupt.
         self.handle_interrupt();
+    }
+
+    /// The device cannot interrupt: those who wait look again and again, and sleep in between.
+    pub fn use_timer(&self) {
+        self.shared.timer.store(true, Ordering::Release);
     }
 
     /// Acknowledges a wired interrupt. Message-signalled ones need none.

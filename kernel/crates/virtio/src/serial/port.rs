@@ -33,6 +33,9 @@ use crate::{
 const RECEIVE_BUFFERS: u16 = 8;
 const TRANSMIT_BUFFERS: u16 = 16;
 
+/// Time between looks at a device that cannot interrupt.
+const POLL_INTERVAL_NS: u64 = 1_000_000;
+
 /// How often a panicking kernel looks whether the host has taken a buffer, before it gives up.
 const PANIC_POLLS: u32 = 200_000_000;
 
@@ -297,10 +300,19 @@ impl Port {
             if let Some(value) = condition() {
                 return Ok(value);
             }
-            if deadline_ns.is_some_and(|deadline_ns| platform::now_ns() >= deadline_ns) {
+            let now_ns = platform::now_ns();
+            if deadline_ns.is_some_and(|deadline_ns| now_ns >= deadline_ns) {
                 return Err(WaitError::TimedOut);
             }
-            core::hint::spin_loop();
+            if self.shared.may_sleep() {
+                let look_at_ns = now_ns.saturating_add(POLL_INTERVAL_NS);
+                match self.pollee.waiters.wait(interruptible, Some(look_at_ns), &mut condition) {
+                    Err(WaitError::TimedOut) => {}
+                    result => return result,
+                }
+            } else {
+                core::hint::spin_loop();
+            }
         }
     }
 

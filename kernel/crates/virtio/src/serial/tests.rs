@@ -28,6 +28,13 @@ fn message(port: u32, event: u16, value: u16, payload: &[u8]) -> Vec<u8> {
 
 impl Host {
     fn new() -> Self {
+        let host = Self::polled();
+        host.device.use_interrupts();
+        host
+    }
+
+    /// A device that does not interrupt.
+    fn polled() -> Self {
         let configuration = [0u32.to_le_bytes(), PORTS.to_le_bytes()].concat();
         let queues = 2 * (PORTS as u16 + 1);
         let transport = FakeTransport::new(DeviceKind::Console, feature::MULTIPORT, queues, configuration);
@@ -35,13 +42,16 @@ impl Host {
         let device = Arc::new(SerialDevice::new(Box::new(transport), &PLATFORM, NO_VECTOR).unwrap());
         let host = Self { device, state };
         assert_eq!(host.sent(CONTROL_TRANSMIT_QUEUE), [message(0, 0, 1, &[])]);
-        host.device.use_interrupts();
         host
     }
 
     /// A device whose port 1 is called `name` and is open on both sides.
     fn with_port(name: &str) -> (Self, Arc<Port>) {
-        let host = Self::new();
+        Self::new().announce(name)
+    }
+
+    fn announce(self, name: &str) -> (Self, Arc<Port>) {
+        let host = self;
         host.control(&message(1, 1, 0, &[]));
         host.control(&message(1, 7, 1, format!("{name}\0").as_bytes()));
         host.control(&message(1, 6, 1, &[]));
@@ -251,4 +261,21 @@ fn a_device_that_breaks_the_rules_is_reset_and_its_ports_end() {
         assert_eq!(write(&port, b"x", Blocking::Yes), Err(Errno::EPIPE));
         assert!(host.device.port("other", u64::MAX).is_none());
     }
+}
+
+#[test]
+fn a_device_that_cannot_interrupt_is_looked_at_again_and_again() {
+    let (host, port) = Host::polled().announce("p");
+    host.device.use_timer();
+    let reader = thread::spawn({
+        let port = port.clone();
+        move || read(&port, 100, Blocking::Yes)
+    });
+    thread::sleep(Duration::from_millis(10));
+    let chain = host.next(RECEIVE).unwrap();
+    let written = chain.write(b"hello");
+    host.state.lock().unwrap().queues.get_mut(&RECEIVE).unwrap().1.finish(chain.head.into(), written);
+    assert_eq!(reader.join().unwrap(), Ok(b"hello".to_vec()));
+    write(&port, b"x", Blocking::Yes).unwrap();
+    assert!(!port.drain(platform::now_ns() + 5_000_000));
 }
