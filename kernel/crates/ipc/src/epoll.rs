@@ -253,10 +253,16 @@ impl Epoll {
         deadline_ns: Option<u64>,
         sink: &mut dyn FnMut(EpollEvent) -> Result<(), Errno>,
     ) -> Result<usize, Errno> {
-        if deadline_ns.is_some_and(|deadline_ns| platform::now_ns() >= deadline_ns) {
-            return self.collect(max, sink).unwrap_or(Ok(0));
+        let result = if deadline_ns.is_some_and(|deadline_ns| platform::now_ns() >= deadline_ns) {
+            Ok(self.collect(max, sink).unwrap_or(Ok(0)))
+        } else {
+            self.ready.waiters.wait(Interruptible::Yes, deadline_ns, || self.collect(max, sink))
+        };
+        if !self.ready.is_empty() {
+            // What is left is for the next one. Only here, where this thread waits no more and cannot itself be
+            // the one that is woken.
+            self.ready.waiters.wake_one();
         }
-        let result = self.ready.waiters.wait(Interruptible::Yes, deadline_ns, || self.collect(max, sink));
         match result {
             Ok(result) => result,
             Err(ksync::WaitError::TimedOut) => Ok(0),
@@ -300,9 +306,6 @@ impl Epoll {
             }
             drop(interest);
             if reported > 0 || result.is_err() {
-                if !self.ready.is_empty() {
-                    self.ready.waiters.wake_one();
-                }
                 return Some(if reported > 0 { Ok(reported) } else { result.map(|()| 0) });
             }
         }

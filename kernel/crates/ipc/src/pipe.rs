@@ -272,14 +272,10 @@ impl Pipe {
             }
         }
         self.publish(&ring);
-        let (is_full, is_empty) = (self.is_full(), self.is_empty());
+        let is_full = self.is_full();
         drop(ring);
         if was_full && !is_full {
             self.notify_writable();
-        }
-        if !is_empty {
-            // Of several readers one was woken for all that was written: pass it on.
-            self.readable.wake_one();
         }
         Some(if done > 0 { Ok(done) } else { result.map(|()| 0) })
     }
@@ -307,15 +303,10 @@ impl Pipe {
             }
         }
         self.publish(&ring);
-        let has_room = !self.is_full();
         drop(ring);
         if *done > before {
             // Also if it was not empty before: an edge-triggered observer expects an edge for each write.
             self.notify_readable();
-        }
-        if has_room {
-            // Of several writers one was woken for all the room there was: pass it on.
-            self.writable.wake_one();
         }
         match result {
             Err(error) => Some(Err(error)),
@@ -409,10 +400,20 @@ impl File for PipeEnd {
         if dst.remaining() == 0 {
             return Ok(0);
         }
-        match blocking {
+        let result = match blocking {
             Blocking::No => self.pipe.try_read(dst).unwrap_or(Err(Errno::EAGAIN)),
-            Blocking::Yes => self.pipe.readable.wait(Interruptible::Yes, None, || self.pipe.try_read(dst))?,
+            Blocking::Yes => self
+                .pipe
+                .readable
+                .wait(Interruptible::Yes, None, || self.pipe.try_read(dst))
+                .unwrap_or_else(|error| Err(error.into())),
+        };
+        if !self.pipe.is_empty() {
+            // One reader was woken for all that was written: pass it on, now that this thread waits no more
+            // and cannot be the one that is woken.
+            self.pipe.readable.wake_one();
         }
+        result
     }
 
     fn write_at(&self, _offset: u64, src: &mut dyn WriteSrc, blocking: Blocking) -> Result<usize, Errno> {
@@ -432,6 +433,10 @@ impl File for PipeEnd {
                 .wait(Interruptible::Yes, None, || self.pipe.try_write(src, mode, &mut done))
                 .unwrap_or_else(|error| Err(error.into())),
         };
+        if !self.pipe.is_full() {
+            // Likewise for those who wait for room.
+            self.pipe.writable.wake_one();
+        }
         if done > 0 { Ok(done) } else { result.map(|()| 0) }
     }
 

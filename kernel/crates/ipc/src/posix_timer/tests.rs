@@ -20,9 +20,13 @@ struct World {
 
 impl World {
     fn wait_for_signals(&self, count: usize) {
-        while self.sent.lock().unwrap().len() < count {
+        while self.waiting() < count {
             thread::yield_now();
         }
+    }
+
+    fn waiting(&self) -> usize {
+        self.sent.lock().unwrap().len()
     }
 
     fn take(&self) -> SigInfo {
@@ -94,8 +98,9 @@ fn one_signal_waits_and_the_rest_are_overruns() {
     let id = timers.create(Clock::Monotonic, 1, to_process).unwrap();
     let start_ns = platform::now_ns();
     timers.set(id, TimerFlags::ABSTIME, spec(start_ns + MS, MS)).unwrap();
+    world.wait_for_signals(1);
     thread::sleep(Duration::from_millis(12));
-    assert_eq!(world.sent.lock().unwrap().len(), 1);
+    assert_eq!(world.waiting(), 1);
     let least = (platform::now_ns() - start_ns) / MS - 1;
     let mut info = world.take();
     timers.signal_taken(&mut info);
@@ -123,7 +128,7 @@ fn a_timer_that_only_is_looked_at() {
     timers.set(id, RELATIVE, spec(MS, 0)).unwrap();
     thread::sleep(Duration::from_millis(2));
     assert_eq!(timers.get(id), Ok(spec(0, 0)));
-    assert!(world.sent.lock().unwrap().is_empty());
+    assert_eq!(world.waiting(), 0);
 }
 
 #[test]
@@ -163,11 +168,12 @@ fn processor_time_is_waited_for() {
     });
     timers.set(thread_timer.unwrap(), RELATIVE, spec(9 * MS, 0)).unwrap();
     thread::sleep(Duration::from_millis(6));
-    assert!(world.sent.lock().unwrap().is_empty());
+    assert_eq!(world.waiting(), 0);
     world.cpu_ns.store(5 * MS, SeqCst);
     world.wait_for_signals(1);
     assert_eq!(world.take().signal(), Some(Signal::SIGPROF));
     world.cpu_ns.store(10 * MS, SeqCst);
     world.wait_for_signals(1);
-    assert_eq!(world.sent.lock().unwrap()[0].0, Recipient::Thread(7));
+    let to = world.sent.lock().unwrap()[0].0;
+    assert_eq!(to, Recipient::Thread(7));
 }
