@@ -381,7 +381,17 @@ fn finish_switch() {
     let previous_pointer = cpu_queue.previous.replace(core::ptr::null());
     // SAFETY: the reference that `switch` had to it is still there: dropped only below.
     let previous = unsafe { &*previous_pointer };
-    previous.sched.on_cpu.store(false, Ordering::Release);
+    // One that goes on waiting here, and could run on a CPU that sleeps, is that CPU's to fetch, from now on.
+    let could_run_on = if previous.kind == Kind::Idle || cpu_queue.previous_fate.get() == Fate::Dropped {
+        0
+    } else {
+        previous.sched.affinity.load(Ordering::Relaxed)
+    };
+    previous.sched.on_cpu.store(false, Ordering::SeqCst);
+    let sleeping = IDLE_CPUS.load(Ordering::SeqCst) & could_run_on;
+    if let Some(sleeper) = cpu::in_mask(sleeping).next() {
+        apic::send_ipi(sleeper, interrupt::RESCHEDULE);
+    }
     if cpu_queue.previous_fate.get() == Fate::Dropped {
         // SAFETY: the CPU's reference from when the thread was `current`.
         drop(unsafe { Arc::from_raw(previous_pointer) });
@@ -596,22 +606,28 @@ pub fn run_idle_loop() -> ! {
     }
     let this = cpu::this();
     let cpu_queue = &QUEUES[this.index];
+    // Whether what waits elsewhere could not be had: it is bound to its CPU, or not off it yet. Whoever changes that sends an
+    // interrupt, so there is no point in trying again before one.
+    let mut in_vain = false;
     loop {
         interrupts::disable();
         this.idle.store(true, Ordering::SeqCst);
         IDLE_CPUS.fetch_or(1 << this.index, Ordering::SeqCst);
         // Say that we sleep, then look: who enqueues does it the other way round.
         core::sync::atomic::fence(Ordering::SeqCst);
-        let work = cpu_queue.waiting.load(Ordering::SeqCst) != 0 || others_wait(this.index);
+        let work = cpu_queue.waiting.load(Ordering::SeqCst) != 0 || !in_vain && others_wait(this.index);
         if !work {
             interrupts::enable_and_hlt();
             interrupts::disable();
+            in_vain = false;
         }
         IDLE_CPUS.fetch_and(!(1 << this.index), Ordering::SeqCst);
         this.idle.store(false, Ordering::SeqCst);
         mm::leave_idle();
         if cpu_queue.waiting.load(Ordering::SeqCst) != 0 || others_wait(this.index) {
+            let switches = this.switches.load(Ordering::Relaxed);
             switch(Leaving::Yielding);
+            in_vain = this.switches.load(Ordering::Relaxed) == switches;
         }
         interrupts::enable();
     }
