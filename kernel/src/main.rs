@@ -66,6 +66,13 @@ extern "C" fn kernel_entry(start_info: u64) -> ! {
     // SAFETY: once on this CPU, before any thread.
     unsafe { sched::adopt_idle_thread() };
     let machine = device::discover(boot.rsdp, command_line);
+    if let Some(seconds) = device::cmos::wall_clock_seconds() {
+        // The clock shows whole seconds: half a second more is wrong by the least (Linux drivers/rtc/class.c,
+        // `rtc_hctosys`, does the same).
+        clock::set_realtime_ns(seconds * 1_000_000_000 + 500_000_000);
+    } else {
+        ::log::warn!("the machine has no clock: the time starts in 1970");
+    }
     let apic_ids: Vec<u32> = machine.apic_ids().collect();
     smp::start(&apic_ids);
     ::log::info!(
@@ -91,7 +98,7 @@ fn take_early_memory(boot: &mut BootInfo) -> core::ops::Range<u64> {
             return early;
         }
     }
-    panic!("less than {} MiB of memory in one piece", 2 * EARLY_TABLES_SIZE >> 20);
+    panic!("less than {} MiB of memory in one piece", (2 * EARLY_TABLES_SIZE) >> 20);
 }
 
 /// The rest of the start, in a thread, so that it may wait for devices: then the program.
