@@ -31,7 +31,7 @@ pub fn open_file(fd: i32) -> Result<Arc<OpenFile>, Errno> {
 pub fn install(file: Arc<dyn File>, access: AccessMode, flags: OpenFlags) -> Result<u32, Errno> {
     let fd_flags = if flags.contains(OpenFlags::CLOEXEC) { FdFlags::CLOEXEC } else { FdFlags::empty() };
     let open = OpenFile::anonymous(file, access, flags.difference(OpenFlags::CLOEXEC));
-    Ok(fs::descriptors().insert(open, fd_flags)? as u32)
+    fs::descriptors().insert(open, fd_flags)
 }
 
 /// Closes a descriptor that the application was never told.

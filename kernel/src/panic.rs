@@ -13,7 +13,10 @@ use linux_abi::signal::Signal;
 use x86_64::instructions::interrupts;
 
 use crate::{
-    arch::{self, apic, cpu, layout, trap::TrapFrame},
+    arch::{
+        self, apic, cpu, layout,
+        trap::{self, TrapFrame, page_fault_error},
+    },
     log::write_in_panic,
     power, symbols, task,
 };
@@ -39,17 +42,23 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 /// An exception in the kernel that it does not expect.
 pub fn unexpected_trap(frame: &TrapFrame) -> ! {
     begin();
-    write_in_panic(format_args!("kernel panic: exception in the kernel\n{frame:?}\n"));
+    let what = trap::vector::name(frame.vector);
+    write_in_panic(format_args!("kernel panic: {what} in the kernel\n{frame:?}\n"));
     write_in_panic(format_args!("  at {}\n", symbols::describe(frame.rip)));
     backtrace(frame.rbp);
-    end(format_args!("exception {} in the kernel at {}", frame.vector, symbols::describe(frame.rip)))
+    end(format_args!("{what} (vector {}) in the kernel at {}", frame.vector, symbols::describe(frame.rip)))
 }
 
 /// A page fault in the kernel that it does not expect.
 pub fn unexpected_page_fault(frame: &TrapFrame, address: u64) -> ! {
     begin();
-    let what =
-        if task::stack::is_guard(address) { "kernel stack overflow" } else { "page fault in the kernel" };
+    let what = if task::stack::is_guard(address) {
+        "kernel stack overflow"
+    } else if frame.error & page_fault_error::RESERVED != 0 {
+        "damaged page table"
+    } else {
+        "page fault in the kernel"
+    };
     write_in_panic(format_args!("kernel panic: {what} at address {address:#x}\n{frame:?}\n"));
     write_in_panic(format_args!("  at {}\n", symbols::describe(frame.rip)));
     backtrace(frame.rbp);

@@ -679,7 +679,7 @@ pub fn set_affinity(thread: &Thread, mask: u64) {
 
 /// Nice value, -20 to 19.
 pub fn nice(thread: &Thread) -> i32 {
-    i32::from(Nice::clamped(thread.sched.nice.load(Ordering::Relaxed)).value())
+    Nice::clamped(thread.sched.nice.load(Ordering::Relaxed)).value()
 }
 
 /// Sets the nice value. A thread that waits or runs elsewhere has it from its next wake-up on.

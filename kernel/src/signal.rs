@@ -308,7 +308,9 @@ pub fn application_exception(frame: &TrapFrame) {
         vector::X87 => at_rip(Signal::SIGFPE, floating_point_code(fpu::x87_exceptions())),
         vector::SIMD => at_rip(Signal::SIGFPE, floating_point_code(fpu::simd_exceptions())),
         vector::ALIGNMENT_CHECK => at_rip(Signal::SIGBUS, code::BUS_ADRALN),
-        11 | vector::STACK_SEGMENT => (Signal::SIGBUS, SigInfo::kernel(Signal::SIGBUS)),
+        vector::SEGMENT_NOT_PRESENT | vector::STACK_SEGMENT => {
+            (Signal::SIGBUS, SigInfo::kernel(Signal::SIGBUS))
+        }
         // General protection: a non-canonical address. There is no address to tell.
         _ => (Signal::SIGSEGV, SigInfo::kernel(Signal::SIGSEGV)),
     };

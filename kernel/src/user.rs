@@ -263,7 +263,7 @@ impl UserPtr<u32> {
 
     fn check_word(self) -> Result<(), Errno> {
         check(self.address, 4)?;
-        if self.address % 4 == 0 { Ok(()) } else { Err(Errno::EINVAL) }
+        if self.address.is_multiple_of(4) { Ok(()) } else { Err(Errno::EINVAL) }
     }
 }
 

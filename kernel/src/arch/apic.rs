@@ -14,7 +14,6 @@ const IA32_APIC_BASE: u32 = 0x1b;
 const IA32_TSC_DEADLINE: u32 = 0x6e0;
 
 /// Registers by their offset in the xAPIC page; the x2APIC's MSR is 0x800 + offset / 16.
-const ID: u32 = 0x20;
 const TPR: u32 = 0x80;
 const EOI: u32 = 0xb0;
 const SPURIOUS: u32 = 0xf0;
@@ -97,11 +96,6 @@ pub fn init() {
     }
 }
 
-/// This CPU's APIC id, as the APIC says it.
-pub fn id() -> u32 {
-    if X2APIC.load(Ordering::Relaxed) { read(ID) } else { read(ID) >> 24 }
-}
-
 /// Tells the local APIC that the interrupt has been served.
 #[inline]
 pub fn end_of_interrupt() {
@@ -156,16 +150,6 @@ pub fn arm_timer(tsc: u64, in_ns: u64) {
         let hz = TIMER_HZ.load(Ordering::Relaxed);
         let ticks = (u128::from(in_ns) * u128::from(hz) / 1_000_000_000).clamp(1, u128::from(u32::MAX));
         write(TIMER_INITIAL, ticks as u32);
-    }
-}
-
-/// Disarms the local timer.
-pub fn disarm_timer() {
-    if cpu::features().tsc_deadline {
-        // SAFETY: as in `arm_timer`.
-        unsafe { Msr::new(IA32_TSC_DEADLINE).write(0) };
-    } else {
-        write(TIMER_INITIAL, 0);
     }
 }
 

@@ -4,7 +4,7 @@
 //! preemptible, so a reference to [`this`] stays right until the thread blocks or returns to the
 //! application.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::boxed::Box;
 use core::{
     arch::asm,
     cell::Cell,
@@ -216,8 +216,6 @@ pub struct Features {
     pub tsc_deadline: bool,
     /// x2APIC mode.
     pub x2apic: bool,
-    /// The TSC runs at one rate through all power states.
-    pub invariant_tsc: bool,
     /// `xsave` and friends.
     pub xsave: bool,
     /// `xsaveopt`.
@@ -232,8 +230,6 @@ pub struct Features {
     pub rdpid: bool,
     /// 1 GiB pages.
     pub pages_1g: bool,
-    /// `invpcid`.
-    pub invpcid: bool,
     /// A hypervisor is there, with this signature (leaf 0x40000000).
     pub hypervisor: Option<[u8; 12]>,
 }
@@ -253,7 +249,6 @@ pub fn features() -> &'static Features {
             fsgsbase: leaf7.is_some_and(|leaf| leaf.ebx & 1 != 0),
             tsc_deadline: leaf1.ecx & (1 << 24) != 0,
             x2apic: leaf1.ecx & (1 << 21) != 0,
-            invariant_tsc: extended >= 0x8000_0007 && __cpuid(0x8000_0007).edx & (1 << 8) != 0,
             xsave,
             xsaveopt: xsave && __cpuid_count(0xd, 1).eax & 1 != 0,
             rdrand: leaf1.ecx & (1 << 30) != 0,
@@ -261,7 +256,6 @@ pub fn features() -> &'static Features {
             rdtscp: extended1 & (1 << 27) != 0,
             rdpid: leaf7.is_some_and(|leaf| leaf.ecx & (1 << 22) != 0),
             pages_1g: extended1 & (1 << 26) != 0,
-            invpcid: leaf7.is_some_and(|leaf| leaf.ebx & (1 << 10) != 0),
             hypervisor: (leaf1.ecx & (1 << 31) != 0).then(|| {
                 let leaf = __cpuid(0x4000_0000);
                 let mut signature = [0; 12];
@@ -278,9 +272,4 @@ pub fn features() -> &'static Features {
 pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
     let r = core::arch::x86_64::__cpuid_count(leaf, subleaf);
     [r.eax, r.ebx, r.ecx, r.edx]
-}
-
-/// The APIC ids of all online CPUs, by index.
-pub fn apic_ids() -> Vec<u32> {
-    all().map(PerCpu::apic_id).collect()
 }

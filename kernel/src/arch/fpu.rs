@@ -7,7 +7,7 @@ use alloc::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use core::{
     arch::{
         asm,
-        x86_64::{_fxrstor64, _fxsave64, _xgetbv, _xrstor64, _xsave64, _xsaveopt64},
+        x86_64::{_fxrstor64, _fxsave64, _xrstor64, _xsave64, _xsaveopt64},
     },
     ptr::NonNull,
 };
@@ -302,15 +302,5 @@ impl StateBuffer {
     fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and borrowed exclusively.
         unsafe { core::slice::from_raw_parts_mut(self.area.area.as_ptr(), state_size()) }
-    }
-}
-
-/// XCR0 as it is, for `/proc/cpuinfo` and checks.
-pub fn xcr0() -> u64 {
-    if cpu::features().xsave {
-        // SAFETY: CR4.OSXSAVE is set where XSAVE is offered.
-        unsafe { _xgetbv(0) }
-    } else {
-        0
     }
 }

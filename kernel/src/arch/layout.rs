@@ -7,7 +7,7 @@
 //! | `0xffff_c900_0000_0000` | + 64 TiB | kernel stacks and device registers |
 //! | `0xffff_ffff_8000_0000` | + 1 GiB | the kernel's image |
 
-use x86_64::{PhysAddr, VirtAddr};
+use x86_64::VirtAddr;
 
 /// First address after the application's.
 pub const USER_END: u64 = 0x7fff_ffff_f000;
@@ -91,9 +91,4 @@ impl Image {
 /// Rounds up to a page.
 pub fn page_up(address: u64) -> u64 {
     VirtAddr::new_truncate(address).align_up(4096u64).as_u64()
-}
-
-/// A physical address that is known to be one.
-pub fn phys_addr(address: u64) -> PhysAddr {
-    PhysAddr::new_truncate(address)
 }

@@ -137,7 +137,7 @@ fn map_direct(tables: &mut OffsetPageTable<'_>, frames: &mut EarlyFrames, range:
         // SAFETY: the direct map is the kernel's own; an address that was mapped by a neighbouring range already
         // keeps its mapping, which is the same.
         let (result, step) = unsafe {
-            if cpu::features().pages_1g && address % GIB == 0 && address + GIB <= end {
+            if cpu::features().pages_1g && address.is_multiple_of(GIB) && address + GIB <= end {
                 let page = Page::<Size1GiB>::containing_address(virt);
                 let frame = PhysFrame::containing_address(phys);
                 (

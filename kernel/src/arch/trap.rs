@@ -76,9 +76,9 @@ pub mod vector {
     pub const DEBUG: u64 = 1;
     pub const NMI: u64 = 2;
     pub const BREAKPOINT: u64 = 3;
-    pub const OVERFLOW: u64 = 4;
     pub const INVALID_OPCODE: u64 = 6;
     pub const DOUBLE_FAULT: u64 = 8;
+    pub const SEGMENT_NOT_PRESENT: u64 = 11;
     pub const STACK_SEGMENT: u64 = 12;
     pub const GENERAL_PROTECTION: u64 = 13;
     pub const PAGE_FAULT: u64 = 14;
@@ -88,11 +88,27 @@ pub mod vector {
     pub const SIMD: u64 = 19;
     /// Vectors from here on are interrupts.
     pub const FIRST_INTERRUPT: u64 = 32;
+
+    /// What the manual calls the exceptions that kernel code can cause, for the report of a panic.
+    pub fn name(vector: u64) -> &'static str {
+        match vector {
+            DIVIDE_ERROR => "divide error",
+            BREAKPOINT => "breakpoint",
+            INVALID_OPCODE => "invalid opcode",
+            DOUBLE_FAULT => "double fault",
+            SEGMENT_NOT_PRESENT => "segment not present",
+            STACK_SEGMENT => "stack-segment fault",
+            GENERAL_PROTECTION => "general protection",
+            ALIGNMENT_CHECK => "alignment check",
+            MACHINE_CHECK => "machine check",
+            X87 | SIMD => "floating-point exception",
+            _ => "exception",
+        }
+    }
 }
 
 /// Bits of a page fault's error code (SDM vol. 3, 4.7).
 pub mod page_fault_error {
-    pub const PRESENT: u64 = 1;
     pub const WRITE: u64 = 1 << 1;
     pub const RESERVED: u64 = 1 << 3;
     pub const FETCH: u64 = 1 << 4;
@@ -142,6 +158,10 @@ extern "C" fn trap_handler(frame: &mut TrapFrame) {
 }
 
 fn page_fault(frame: &mut TrapFrame, address: u64) {
+    if frame.error & page_fault_error::RESERVED != 0 {
+        // A reserved bit is set in an entry that only the kernel writes: no fault handler can mend that.
+        panic::unexpected_page_fault(frame, address);
+    }
     let from_application = frame.is_from_application();
     let fixup = if from_application { None } else { user_fault_fixup(frame.rip) };
     if !from_application && (fixup.is_none() || address >= layout::USER_END) {
@@ -187,6 +207,10 @@ extern "C" fn trap_in_place_handler(frame: &mut TrapFrame) {
         // A debug exception can only be left over from a debugger: single steps are masked on entry, and the
         // application that sets TF gets its trap from `signal`, on the next way out.
         vector::DEBUG => frame.rflags &= !(1 << 8),
+        // The frame of a page fault goes to the thread's stack; with that overflowed, this is what comes.
+        vector::DOUBLE_FAULT if task::stack::is_guard(Cr2::read_raw()) => {
+            panic::unexpected_page_fault(frame, Cr2::read_raw())
+        }
         _ => panic::unexpected_trap(frame),
     }
 }
