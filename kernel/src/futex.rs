@@ -6,6 +6,7 @@
 use core::num::NonZeroU32;
 
 use ::futex::{Cancel, FutexTable, Key, Node, Requeued, Waiter};
+use address_space::Identity;
 use ksync::platform::Parker;
 use linux_abi::{
     Errno,
@@ -40,11 +41,24 @@ enum Check {
     PageAbsent,
 }
 
+/// Who may use a word: whether the call had `FUTEX_PRIVATE_FLAG`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// Threads of this process by this address: nothing has to be looked up.
+    Private,
+    /// Whoever maps the same memory.
+    Shared,
+}
+
 /// The key of a futex word. Words in shared mappings are known by the object, so that two mappings of it meet.
-fn key(address: UserPtr<u32>) -> Result<Key, Errno> {
-    match mm::shared_object_at(address.address()) {
-        Some((object, offset)) => Key::shared(object, offset),
-        None => Key::private(address.address()),
+fn key(address: UserPtr<u32>, scope: Scope) -> Result<Key, Errno> {
+    let address = address.address();
+    match scope {
+        Scope::Private => Key::private(address),
+        Scope::Shared => match mm::space().identify(address as usize)? {
+            Identity::Shared { object, offset } => Key::shared(object, offset),
+            Identity::Private => Key::in_private_mapping(address),
+        },
     }
 }
 
@@ -78,12 +92,13 @@ fn expect(address: UserPtr<u32>, expected: u32) -> Result<(), Check> {
 /// `EAGAIN` if it has not, `ETIMEDOUT`, or an interruption.
 pub fn wait(
     address: UserPtr<u32>,
+    scope: Scope,
     expected: u32,
     bitset: NonZeroU32,
     deadline_ns: Option<u64>,
 ) -> Result<(), Errno> {
     let thread = task::current_arc();
-    let key = key(address)?;
+    let key = key(address, scope)?;
     loop {
         match TABLE.wait(key, bitset, &thread, || expect(address, expected)) {
             Ok(()) => break,
@@ -112,25 +127,26 @@ pub fn wait(
     Ok(())
 }
 
-/// `FUTEX_WAKE`: wakes up to `count` waiters.
-pub fn wake(address: UserPtr<u32>, count: usize) -> usize {
-    wake_bitset(address, count, FutexTable::<Thread>::ANY).unwrap_or(0)
+/// Wakes one waiter, as the kernel does of its own accord; Linux takes such words for shared ones.
+pub fn wake_one(address: UserPtr<u32>) {
+    let _ = wake(address, Scope::Shared, 1, FutexTable::<Thread>::ANY);
 }
 
-/// `FUTEX_WAKE_BITSET`.
-pub fn wake_bitset(address: UserPtr<u32>, count: usize, bitset: NonZeroU32) -> Result<usize, Errno> {
-    Ok(TABLE.wake(key(address)?, count, bitset))
+/// `FUTEX_WAKE_BITSET`: wakes up to `count` waiters.
+pub fn wake(address: UserPtr<u32>, scope: Scope, count: usize, bitset: NonZeroU32) -> Result<usize, Errno> {
+    Ok(TABLE.wake(key(address, scope)?, count, bitset))
 }
 
 /// `FUTEX_REQUEUE` and, with a value that the word must have, `FUTEX_CMP_REQUEUE`.
 pub fn requeue(
     from: UserPtr<u32>,
     to: UserPtr<u32>,
+    scope: Scope,
     wake_count: usize,
     move_count: usize,
     expected: Option<u32>,
 ) -> Result<Requeued, Errno> {
-    let (from_key, to_key) = (key(from)?, key(to)?);
+    let (from_key, to_key) = (key(from, scope)?, key(to, scope)?);
     retry(from, || {
         TABLE.requeue(from_key, to_key, wake_count, move_count, || match expected {
             Some(expected) => expect(from, expected),
@@ -143,11 +159,12 @@ pub fn requeue(
 pub fn wake_op(
     first: UserPtr<u32>,
     second: UserPtr<u32>,
+    scope: Scope,
     wake_first: usize,
     wake_second: usize,
     operation: WakeOp,
 ) -> Result<usize, Errno> {
-    let (first_key, second_key) = (key(first)?, key(second)?);
+    let (first_key, second_key) = (key(first, scope)?, key(second, scope)?);
     retry(second, || {
         TABLE.wake_op(first_key, wake_first, second_key, wake_second, || {
             let mut old = look(second)?;
@@ -204,7 +221,7 @@ fn release_robust(word: UserPtr<u32>, tid: u32, pending: Pending) {
     let Ok(mut value) = word.load() else { return };
     if pending == Pending::Yes && value == 0 {
         // It was released already, but the wake-up may not have been made.
-        wake(word, 1);
+        wake_one(word);
         return;
     }
     while value & FUTEX_TID_MASK == tid {
@@ -212,7 +229,7 @@ fn release_robust(word: UserPtr<u32>, tid: u32, pending: Pending) {
         match word.compare_exchange(value, released) {
             Ok(seen) if seen == value => {
                 if value & FUTEX_WAITERS != 0 {
-                    wake(word, 1);
+                    wake_one(word);
                 }
                 return;
             }

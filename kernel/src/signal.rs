@@ -25,7 +25,7 @@ use crate::{
     arch::{
         fpu::{self, StateBuffer},
         layout::USER_END,
-        trap::{TrapFrame, vector},
+        trap::{TrapFrame, page_fault_error, rflags, vector},
     },
     mm, syscall,
     task::{self, Thread},
@@ -295,7 +295,9 @@ pub fn application_fault(frame: &TrapFrame, address: u64, error: mm::FaultError)
             (Signal::SIGBUS, code::BUS_ADRERR)
         }
     };
-    force(frame, signal, SigInfo::fault(signal, code, address), address);
+    // The application runs in ring 0, so the hardware leaves out the bit that a Linux program sees.
+    let context = (vector::PAGE_FAULT, frame.error | page_fault_error::USER, address);
+    force(signal, SigInfo::fault(signal, code, address), Some(context));
 }
 
 /// The signal for an exception that the application caused (Linux arch/x86/kernel/traps.c).
@@ -303,6 +305,8 @@ pub fn application_exception(frame: &TrapFrame) {
     let at_rip = |signal, code| (signal, SigInfo::fault(signal, code, frame.rip));
     let (signal, info) = match frame.vector {
         vector::DIVIDE_ERROR => at_rip(Signal::SIGFPE, code::FPE_INTDIV),
+        // The frame has the flag that caused it set; the handler begins without, and `rt_sigreturn(2)` puts it back.
+        vector::DEBUG => at_rip(Signal::SIGTRAP, code::TRAP_TRACE),
         vector::BREAKPOINT => (Signal::SIGTRAP, SigInfo::kernel(Signal::SIGTRAP)),
         vector::INVALID_OPCODE => at_rip(Signal::SIGILL, code::ILL_ILLOPN),
         vector::X87 => at_rip(Signal::SIGFPE, floating_point_code(fpu::x87_exceptions())),
@@ -314,7 +318,7 @@ pub fn application_exception(frame: &TrapFrame) {
         // General protection: a non-canonical address. There is no address to tell.
         _ => (Signal::SIGSEGV, SigInfo::kernel(Signal::SIGSEGV)),
     };
-    force(frame, signal, info, 0);
+    force(signal, info, Some((frame.vector, frame.error, 0)));
 }
 
 /// Unmasked exceptions in x87 status or MXCSR order: the first of them, as `fpu__exception_code` ranks.
@@ -331,11 +335,13 @@ fn floating_point_code(exceptions: u32) -> i32 {
 }
 
 /// Makes a fault's signal pending for the running thread so that it cannot be blocked or ignored.
-fn force(frame: &TrapFrame, signal: Signal, info: SigInfo, address: u64) {
+///
+/// `context` is the exception's vector, error code and address, if it was one: a context keeps the last one's.
+fn force(signal: Signal, info: SigInfo, context: Option<(u64, u64, u64)>) {
     let thread = task::current();
     let mut shared = SHARED.lock();
     let mut signals = thread.signals.lock();
-    signals.last_fault = (frame.vector, frame.error, address);
+    signals.last_fault = context.unwrap_or(signals.last_fault);
     signals.blocked = shared.dispositions.force(signal, signals.blocked);
     // A fault's information is from the kernel and never limited.
     let _ = signals.pending.queue(signal, info);
@@ -388,7 +394,7 @@ pub fn deliver(frame: &mut TrapFrame, restart: &mut syscall::Restart) -> bool {
                     if signal == Signal::SIGSEGV {
                         let _ = set_action(Signal::SIGSEGV, SigAction::DEFAULT);
                     }
-                    force(frame, Signal::SIGSEGV, SigInfo::kernel(Signal::SIGSEGV), 0);
+                    force(Signal::SIGSEGV, SigInfo::kernel(Signal::SIGSEGV), None);
                 } else {
                     changed = true;
                 }
@@ -484,13 +490,10 @@ fn enter_handler(frame: &mut TrapFrame, handler: &Handler, info: SigInfo, mask: 
     frame.rsi = layout.info_address();
     frame.rdx = layout.ucontext_address();
     frame.rax = 0;
-    frame.rflags &= !(RFLAGS_DF | RFLAGS_RF | RFLAGS_TF);
+    frame.rflags &= !(rflags::DF | rflags::RF | rflags::TF);
     Ok(())
 }
 
-const RFLAGS_TF: u64 = 1 << 8;
-const RFLAGS_DF: u64 = 1 << 10;
-const RFLAGS_RF: u64 = 1 << 16;
 /// Flags that `rt_sigreturn` takes from the frame (`FIX_EFLAGS`): the arithmetic ones, TF, DF, RF, AC.
 const RFLAGS_RESTORED: u64 = 0x0005_0dd5;
 
@@ -547,8 +550,8 @@ pub fn return_from_handler(frame: &mut TrapFrame) -> Result<(), Errno> {
 }
 
 /// `SIGSEGV` for a frame that `rt_sigreturn(2)` cannot read.
-pub fn bad_frame(frame: &TrapFrame) {
-    force(frame, Signal::SIGSEGV, SigInfo::kernel(Signal::SIGSEGV), 0);
+pub fn bad_frame() {
+    force(Signal::SIGSEGV, SigInfo::kernel(Signal::SIGSEGV), None);
 }
 
 /// `sigaltstack(2)`.

@@ -159,6 +159,12 @@ return_to_frame:
     add $16, %rsp
     iretq
 
+# A single step of the application (it set TF itself) becomes a signal, like any exception. Of the kernel, it may come
+# at any instruction.
+trap_debug:
+    cmpq $-0x80000000, 16(%rsp)     # vector, error, rip
+    jb trap_common
+
 # Vectors that may come at any instruction, also with no usable kernel stack (NMI, double fault, machine
 # check, debug): the frame stays on their own IST stack.
 trap_in_place:
@@ -186,7 +192,9 @@ trap_in_place:
 trap_vectors:
 .set vector, 0
 .rept 256
-    .if vector == 1 || vector == 2 || vector == 18
+    .if vector == 1
+    VECTOR vector, 0, trap_debug
+    .elseif vector == 2 || vector == 18
     VECTOR vector, 0, trap_in_place
     .elseif vector == 8
     VECTOR vector, 1, trap_in_place

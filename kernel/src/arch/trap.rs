@@ -110,8 +110,18 @@ pub mod vector {
 /// Bits of a page fault's error code (SDM vol. 3, 4.7).
 pub mod page_fault_error {
     pub const WRITE: u64 = 1 << 1;
+    /// By ring 3. Never set by the hardware here, where the application runs in ring 0.
+    pub const USER: u64 = 1 << 2;
     pub const RESERVED: u64 = 1 << 3;
     pub const FETCH: u64 = 1 << 4;
+}
+
+/// Bits of the flags register (SDM vol. 1, 3.4.3).
+pub mod rflags {
+    pub const TF: u64 = 1 << 8;
+    pub const IF: u64 = 1 << 9;
+    pub const DF: u64 = 1 << 10;
+    pub const RF: u64 = 1 << 16;
 }
 
 unsafe extern "C" {
@@ -171,9 +181,8 @@ fn page_fault(frame: &mut TrapFrame, address: u64) {
         }
         return;
     }
-    const INTERRUPTS_ENABLED: u64 = 1 << 9;
     if let Some(fixup) = fixup
-        && frame.rflags & INTERRUPTS_ENABLED == 0
+        && frame.rflags & rflags::IF == 0
     {
         // Under a spin lock (a futex's word): nothing may wait. The caller touches the page and comes again.
         frame.rip = fixup;
@@ -204,9 +213,9 @@ fn page_fault(frame: &mut TrapFrame, address: u64) {
 extern "C" fn trap_in_place_handler(frame: &mut TrapFrame) {
     match frame.vector {
         vector::NMI => panic::stop_if_panicking(),
-        // A debug exception can only be left over from a debugger: single steps are masked on entry, and the
-        // application that sets TF gets its trap from `signal`, on the next way out.
-        vector::DEBUG => frame.rflags &= !(1 << 8),
+        // One in the kernel can only be left over from a debugger: single steps are masked on entry. (`entry.s` takes those of
+        // the application another way.)
+        vector::DEBUG => frame.rflags &= !rflags::TF,
         // The frame of a page fault goes to the thread's stack; with that overflowed, this is what comes.
         vector::DOUBLE_FAULT if task::stack::is_guard(Cr2::read_raw()) => {
             panic::unexpected_page_fault(frame, Cr2::read_raw())

@@ -155,11 +155,6 @@ pub fn set_heap_start(end: u64) {
     space().set_heap_start((end as usize).next_multiple_of(PAGE_SIZE) + random_pages(13));
 }
 
-/// The object and the offset in it of an address in a shared mapping.
-pub fn shared_object_at(address: u64) -> Option<(u64, u64)> {
-    space().shared_object_at(address as usize)
-}
-
 /// How an address of the application's code is shown: file and offset, for which a symbol can be found later.
 pub fn describe_code(address: u64) -> String {
     let area = SPACE.get().and_then(|space| space.area_from(address as usize));

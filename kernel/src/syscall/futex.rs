@@ -9,7 +9,12 @@ use linux_abi::{
 };
 
 use super::Result;
-use crate::{arch::clock, futex, task, user::UserPtr};
+use crate::{
+    arch::clock,
+    futex::{self, Scope},
+    task,
+    user::UserPtr,
+};
 
 /// `futex(2)`: the argument after `value` is a timeout or a second count, as the operation has it.
 pub fn sys_futex(
@@ -21,13 +26,14 @@ pub fn sys_futex(
     value3: u32,
 ) -> Result {
     let (command, flags) = decode(operation)?;
+    let scope = if flags.contains(FutexFlags::PRIVATE) { Scope::Private } else { Scope::Shared };
     let count = |value: u32| if (value as i32) < 0 { usize::MAX } else { value as usize };
     let bitset = || NonZeroU32::new(value3).ok_or(Errno::EINVAL);
     match command {
         Command::Wait => {
             let timeout = read_timeout(timeout_or_value2)?;
             let deadline_ns = timeout.map(|ns| clock::now_ns().saturating_add(ns));
-            wait(address, value, NonZeroU32::MAX, deadline_ns, Timeout::Relative)
+            wait(address, scope, value, NonZeroU32::MAX, deadline_ns)
         }
         Command::WaitBitset => {
             let bitset = bitset()?;
@@ -36,15 +42,15 @@ pub fn sys_futex(
                 true => ns.saturating_sub(clock::realtime_offset_ns()),
                 false => ns,
             });
-            wait(address, value, bitset, deadline_ns, Timeout::Absolute)
+            wait(address, scope, value, bitset, deadline_ns)
         }
         // Linux wakes one even if asked for none.
         Command::Wake => check_aligned(address)
-            .and_then(|()| futex::wake_bitset(address, count(value).max(1), NonZeroU32::MAX)),
+            .and_then(|()| futex::wake(address, scope, count(value).max(1), NonZeroU32::MAX)),
         Command::WakeBitset => {
             let bitset = bitset()?;
             check_aligned(address)?;
-            futex::wake_bitset(address, count(value).max(1), bitset)
+            futex::wake(address, scope, count(value).max(1), bitset)
         }
         Command::Requeue | Command::CmpRequeue => {
             let expected = (command == Command::CmpRequeue).then_some(value3);
@@ -53,7 +59,7 @@ pub fn sys_futex(
                 return Err(Errno::EINVAL);
             }
             check_aligned(address).and_then(|()| check_aligned(address2))?;
-            let done = futex::requeue(address, address2, value as usize, moved as usize, expected)?;
+            let done = futex::requeue(address, address2, scope, value as usize, moved as usize, expected)?;
             Ok(done.woken + done.moved)
         }
         Command::WakeOp => {
@@ -62,6 +68,7 @@ pub fn sys_futex(
             futex::wake_op(
                 address,
                 address2,
+                scope,
                 count(value).max(1),
                 count(timeout_or_value2 as u32).max(1),
                 operation,
@@ -74,27 +81,21 @@ pub fn sys_futex(
     }
 }
 
-/// How the timeout of a wait was given; decides how it is restarted.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Timeout {
-    Relative,
-    Absolute,
-}
-
 fn wait(
     address: UserPtr<u32>,
+    scope: Scope,
     value: u32,
     bitset: NonZeroU32,
     deadline_ns: Option<u64>,
-    timeout: Timeout,
 ) -> Result {
     check_aligned(address)?;
-    match futex::wait(address, value, bitset, deadline_ns) {
+    match futex::wait(address, scope, value, bitset, deadline_ns) {
         Ok(()) => Ok(0),
-        // With a relative timeout the call must not begin again with all of it.
-        Err(Errno::ERESTARTSYS) if timeout == Timeout::Relative && deadline_ns.is_some() => {
+        // With a relative timeout the call must not begin again with all of it, and Linux treats both kinds alike: a wait
+        // with a timeout is never made again after a handler has run, SA_RESTART or not.
+        Err(Errno::ERESTARTSYS) if deadline_ns.is_some() => {
             *task::current().restart.lock() =
-                Some(alloc::boxed::Box::new(move || wait(address, value, bitset, deadline_ns, timeout)));
+                Some(alloc::boxed::Box::new(move || wait(address, scope, value, bitset, deadline_ns)));
             Err(Errno::ERESTART_RESTARTBLOCK)
         }
         Err(error) => Err(error),

@@ -14,7 +14,11 @@ use linux_abi::Errno;
 use signal_queue::Handler;
 use x86_64::instructions::interrupts;
 
-use crate::{arch::trap::TrapFrame, signal, task, user::UserPtr};
+use crate::{
+    arch::trap::{TrapFrame, rflags},
+    signal, task,
+    user::UserPtr,
+};
 
 mod names;
 mod table;
@@ -109,7 +113,7 @@ extern "C" fn syscall_handler(frame: &mut TrapFrame) -> bool {
             trace(number, &[0; 6], None);
         }
         if signal::return_from_handler(frame).is_err() {
-            signal::bad_frame(frame);
+            signal::bad_frame();
         }
         whole_frame = true;
     } else {
@@ -132,7 +136,9 @@ extern "C" fn syscall_handler(frame: &mut TrapFrame) -> bool {
     }
     thread.syscall.store(usize::MAX, Ordering::Relaxed);
     interrupts::disable();
-    whole_frame | task::before_return_to_application(frame, restart)
+    whole_frame |= task::before_return_to_application(frame, restart);
+    // With the trap flag on, the quick way back would be traced itself.
+    whole_frame || frame.rflags & rflags::TF != 0
 }
 
 fn dispatch(number: u64, arguments: [u64; 6]) -> Result {

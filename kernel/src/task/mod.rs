@@ -224,7 +224,7 @@ fn exit_thread() -> ! {
 fn clear_child_tid(thread: &Thread) {
     let address = thread.clear_child_tid.load(Ordering::Relaxed);
     if address != 0 && UserPtr::<u32>::new(address).store(0).is_ok() {
-        futex::wake(UserPtr::new(address), 1);
+        futex::wake_one(UserPtr::new(address));
     }
 }
 

@@ -58,6 +58,7 @@ pub use fault::{Access, FaultError, FaultKind};
 pub use mmap::{MapRequest, MapSource, Permission};
 pub use object::{ObjectRef, SharedAnonymous};
 pub use report::{AreaReport, Usage};
+pub use shared::Identity;
 pub use space::{AddressSpace, Config, HugePagePolicy, ResidentBytes};
 
 /// Flushes the TLBs of all CPUs. When a call returns, no CPU can use what its TLB held of the range:

@@ -5,8 +5,14 @@ use linux_abi::Errno;
 /// The identity of a futex word.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Key {
-    /// A word of this process (`FUTEX_PRIVATE_FLAG`), or one in a private mapping: its address.
+    /// A word of this process (`FUTEX_PRIVATE_FLAG`): its address.
     Private {
+        /// The virtual address.
+        address: u64,
+    },
+    /// A word that is asked for without `FUTEX_PRIVATE_FLAG` but lies in a private mapping. Linux does not let it meet the same
+    /// word with the flag (`FUT_OFF_MMSHARED`).
+    InPrivateMapping {
         /// The virtual address.
         address: u64,
     },
@@ -28,6 +34,14 @@ impl Key {
         if address.is_multiple_of(4) { Ok(Self::Private { address }) } else { Err(Errno::EINVAL) }
     }
 
+    /// The key of a word in a private mapping, asked for as if it could be shared.
+    ///
+    /// # Errors
+    /// `EINVAL` if the address is not a multiple of 4.
+    pub const fn in_private_mapping(address: u64) -> Result<Self, Errno> {
+        if address.is_multiple_of(4) { Ok(Self::InPrivateMapping { address }) } else { Err(Errno::EINVAL) }
+    }
+
     /// The key of a word in a shared mapping.
     ///
     /// # Errors
@@ -40,7 +54,8 @@ impl Key {
     pub(crate) const fn hash(self) -> u64 {
         let (high, low) = match self {
             Self::Private { address } => (0, address),
-            Self::Shared { object, offset } => (mix(object.wrapping_add(1)), offset),
+            Self::InPrivateMapping { address } => (1, address),
+            Self::Shared { object, offset } => (mix(object.wrapping_add(2)), offset),
         };
         mix(high ^ (low >> 2))
     }

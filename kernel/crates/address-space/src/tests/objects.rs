@@ -103,8 +103,9 @@ fn a_length_of_zero_duplicates_a_shared_mapping() {
     assert_ne!(at, other);
     assert_eq!(machine.read(other + 4096), Ok(5));
     machine.write(other, 6).unwrap();
-    assert_eq!(machine.space.shared_object_at(at + 5), machine.space.shared_object_at(other + 5));
-    assert_eq!(machine.space.shared_object_at(at + 4099).unwrap().1, 4099);
+    assert_eq!(machine.space.identify(at + 5), machine.space.identify(other + 5));
+    assert!(matches!(machine.space.identify(at + 4099), Ok(Identity::Shared { offset: 4099, .. })));
+    assert_eq!(machine.space.identify(0), Err(Errno::EFAULT));
     assert_eq!(machine.read(at), Ok(6));
     assert_eq!(machine.space.resident().shared_memory, 4 * 4096);
     // And one that grows past its object is a bus error there.
