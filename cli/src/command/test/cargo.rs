@@ -1,5 +1,5 @@
-//! The tests that cargo runs on the host: unit and property tests of every crate, and the model checks of what
-//! is lock-free.
+//! The tests that cargo runs on the host: unit and property tests of every crate, the model checks of what is
+//! lock-free, and what rustfmt and clippy say of the code.
 
 use std::{
     fs,
@@ -9,8 +9,43 @@ use std::{
 use super::{Context, Outcome, Suite, Tally, Test};
 use crate::failure::{Failure, Result};
 
-/// All crates of the workspace that run on the host.
+/// All crates of the workspace that run on the host, and the looks at the source of all of them and of the kernel.
 pub struct HostSuite;
+
+/// A look at the source that cargo offers as a subcommand.
+struct Lint {
+    name: &'static str,
+    /// Where cargo runs, below the project's root: the kernel has flags of its own, in force in its folder.
+    folder: &'static str,
+    words: &'static [&'static str],
+}
+
+const LINTS: [Lint; 3] = [
+    Lint { name: "format", folder: ".", words: &["fmt", "--all", "--check"] },
+    Lint {
+        name: "clippy",
+        folder: ".",
+        words: &[
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--exclude",
+            "crema-kernel",
+            "--all-targets",
+            "--target-dir",
+            "target",
+            "--",
+            "-Dwarnings",
+        ],
+    },
+    Lint {
+        name: "clippy-kernel",
+        folder: "kernel",
+        words: &["clippy", "--quiet", "--release", "--", "-Dwarnings"],
+    },
+];
+
+const WORKSPACE_TESTS: &str = "workspace";
 
 /// The crates that use loom, built with `--cfg loom`. Their model checks are the tests with "loom" in the name
 /// (a module `loom`, or a name that begins so): other tests of theirs would not work under loom's types.
@@ -22,16 +57,27 @@ impl Suite for HostSuite {
     }
 
     fn names(&self, _: &Context) -> Result<Vec<String>> {
-        Ok(vec!["workspace".into()])
+        Ok([WORKSPACE_TESTS]
+            .into_iter()
+            .chain(LINTS.iter().map(|lint| lint.name))
+            .map(String::from)
+            .collect())
     }
 
     fn prepare<'a>(&self, context: &'a Context, names: &[String]) -> Result<Vec<Test<'a>>> {
-        let run = move || {
-            let mut cargo = cargo(context);
-            cargo.args(["--target-dir", "target"]);
-            outcome(cargo)
+        let test = |name: &String| {
+            let lint = LINTS.iter().find(|lint| lint.name == name);
+            let run = move || match lint {
+                Some(lint) => lint.run(context),
+                None => {
+                    let mut cargo = cargo_test(context);
+                    cargo.args(["--target-dir", "target"]);
+                    outcome(cargo)
+                }
+            };
+            Test { name: name.clone(), run: Box::new(run) }
         };
-        Ok(names.iter().map(|name| Test { name: name.clone(), run: Box::new(run) }).collect())
+        Ok(names.iter().map(test).collect())
     }
 
     fn uses_whole_host(&self) -> bool {
@@ -63,7 +109,7 @@ impl Suite for LoomSuite {
         let test = |name: &String| {
             let package = name.clone();
             let run = move || {
-                let mut cargo = cargo(context);
+                let mut cargo = cargo_test(context);
                 // Optimised, for a model check runs its code thousands of times; in a folder of its own, for
                 // the flag would have everything built anew for each change between the two.
                 cargo.args(["--release", "--target-dir", "target/loom", "--package", &package, "loom"]);
@@ -80,11 +126,42 @@ impl Suite for LoomSuite {
     }
 }
 
-fn cargo(context: &Context) -> Command {
+impl Lint {
+    fn run(&self, context: &Context) -> Outcome {
+        // rustup's minimal profile has neither rustfmt nor clippy; all else works without them.
+        let subcommand = self.words[0];
+        let version = cargo(context, self.folder).args([subcommand, "--version"]).output();
+        if !version.is_ok_and(|output| output.status.success()) {
+            return Outcome {
+                tally: Tally { skipped: 1, ..Tally::default() },
+                notes: vec![format!("cargo {subcommand} is not installed: see rustup component add")],
+            };
+        }
+        match cargo(context, self.folder).args(self.words).output() {
+            Ok(output) if output.status.success() => {
+                Outcome { tally: Tally { passed: 1, ..Tally::default() }, notes: Vec::new() }
+            }
+            Ok(output) => Outcome::failure(format!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            )),
+            Err(error) => Outcome::failure(format!("cannot start cargo: {error}")),
+        }
+    }
+}
+
+fn cargo(context: &Context, folder: &str) -> Command {
     let mut cargo = Command::new("cargo");
-    cargo.args(["test", "--quiet", "--no-fail-fast"]).current_dir(context.project.root());
+    cargo.current_dir(context.project.root().join(folder));
     // Our own variables must not reach a test that calls the tool.
     cargo.env_remove("CARGO_TARGET_DIR").env_remove("CARGO_BUILD_TARGET").stdin(Stdio::null());
+    cargo
+}
+
+fn cargo_test(context: &Context) -> Command {
+    let mut cargo = cargo(context, ".");
+    cargo.args(["test", "--quiet", "--no-fail-fast"]);
     cargo
 }
 
