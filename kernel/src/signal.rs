@@ -290,14 +290,21 @@ pub fn application_fault(frame: &TrapFrame, address: u64, error: mm::FaultError)
         mm::FaultError::NotMapped => (Signal::SIGSEGV, code::SEGV_MAPERR),
         mm::FaultError::NoAccess => (Signal::SIGSEGV, code::SEGV_ACCERR),
         mm::FaultError::BeyondObject => (Signal::SIGBUS, code::BUS_ADRERR),
-        mm::FaultError::OutOfMemory => {
-            log::error!("out of memory at a page fault on {address:#x}");
-            (Signal::SIGBUS, code::BUS_ADRERR)
-        }
+        mm::FaultError::OutOfMemory => return out_of_memory(),
     };
     // The application runs in ring 0, so the hardware leaves out the bit that a Linux program sees.
     let context = (vector::PAGE_FAULT, frame.error | page_fault_error::USER, address);
     force(signal, SigInfo::fault(signal, code, address), Some(context));
+}
+
+/// Ends the process because the running thread touched memory and there is none to be had: what Linux's out-of-memory killer
+/// would do, as no other process can be chosen. A signal that the program handles would need memory for its handler.
+pub fn out_of_memory() {
+    let thread = task::current();
+    mm::report_shortage();
+    // The kernel's own SIGKILL is never limited.
+    let _ = thread.signals.lock().pending.queue(Signal::SIGKILL, SigInfo::kernel(Signal::SIGKILL));
+    thread.work_pending.store(true, core::sync::atomic::Ordering::SeqCst);
 }
 
 /// The signal for an exception that the application caused (Linux arch/x86/kernel/traps.c).
@@ -380,6 +387,9 @@ pub fn deliver(frame: &mut TrapFrame, restart: &mut syscall::Restart) -> bool {
             (delivery, signal, info, mask_for_frame)
         };
         let info = crate::ipc::signal_taken(info);
+        if syscall::is_traced() {
+            trace(signal, &info, frame);
+        }
         match delivery {
             Delivery::Ignore => {}
             Delivery::Terminate | Delivery::Core => {
@@ -402,6 +412,20 @@ pub fn deliver(frame: &mut TrapFrame, restart: &mut syscall::Restart) -> bool {
         }
     }
     changed | restart.settle(frame, None)
+}
+
+/// Shows the delivery of a signal among the system calls, as `strace(1)` does.
+fn trace(signal: Signal, info: &SigInfo, frame: &TrapFrame) {
+    let name = signal.name().unwrap_or("realtime signal");
+    crate::log::write_line(format_args!(
+        "[{}] --- {name} ({}) {{si_code={}, si_addr={:#x}}} at {:#x}, sp {:#x} ---",
+        task::current().tid,
+        signal.number(),
+        info.code,
+        info.address(),
+        frame.rip,
+        frame.rsp
+    ));
 }
 
 /// Writes the frame of a handler to the application's stack and makes `frame` enter it.

@@ -201,7 +201,12 @@ fn page_fault(frame: &mut TrapFrame, address: u64) {
     let result = mm::fault(address, access);
     if let Err(error) = result {
         match fixup {
-            Some(fixup) => frame.rip = fixup,
+            Some(fixup) => {
+                if error == mm::FaultError::OutOfMemory {
+                    signal::out_of_memory();
+                }
+                frame.rip = fixup;
+            }
             None => signal::application_fault(frame, address, error),
         }
     }

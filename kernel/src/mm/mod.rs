@@ -6,7 +6,7 @@
 mod shootdown;
 
 use alloc::{format, string::String, sync::Arc};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 pub use address_space::{Access, AddressSpace, FaultError, FaultKind};
 use address_space::{Config, MapRequest, MapSource, Permission};
@@ -24,7 +24,7 @@ pub use shootdown::{MachineTlb, flush_kernel_range, leave_idle, serve_requests};
 use crate::{
     arch::{layout, paging},
     device::random,
-    task,
+    heap, task,
 };
 
 /// Lowest address that may be mapped (`/proc/sys/vm/mmap_min_addr`).
@@ -195,4 +195,31 @@ pub fn memory_figures() -> MemoryFigures {
         free_bytes: bytes(statistics.free + statistics.cached),
         shared_bytes: SPACE.get().map_or(0, |space| space.resident().shared_memory as u64),
     }
+}
+
+/// Logs, once, that memory has run out, and who has it.
+pub fn report_shortage() {
+    static REPORTED: AtomicBool = AtomicBool::new(false);
+    if REPORTED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let mib = |bytes: usize| bytes.div_ceil(1 << 20);
+    let figures = memory_figures();
+    let resident = space().resident();
+    let (cached_pages, dirty_pages) = page_cache::totals();
+    log::error!(
+        "out of memory: of {} MiB are free {}; the program has {} of its own, {} shared and {} of files; cached are {} \
+         ({} not yet written); page tables have {}, threads' kernel stacks {}, the kernel's heap {}",
+        mib(figures.total_bytes as usize),
+        mib(figures.free_bytes as usize),
+        mib(resident.anonymous),
+        mib(resident.shared_memory),
+        mib(resident.file),
+        mib(cached_pages * PAGE_SIZE),
+        mib(dirty_pages * PAGE_SIZE),
+        mib(space().table_bytes()),
+        mib(task::thread_count() * task::stack::STACK_SIZE as usize),
+        mib(heap::taken_bytes()),
+    );
+    log::error!("the program is killed; more memory (-m), or a smaller heap (-Xmx), may help");
 }

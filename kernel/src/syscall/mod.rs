@@ -65,6 +65,11 @@ pub fn start_tracing() {
     TRACING.store(true, Ordering::Relaxed);
 }
 
+/// Whether calls and signals are written to the kernel log.
+pub fn is_traced() -> bool {
+    TRACING.load(Ordering::Relaxed)
+}
+
 /// What the call that is about to return wants if a signal interrupted it.
 #[derive(Debug)]
 pub enum Restart {
@@ -109,7 +114,7 @@ extern "C" fn syscall_handler(frame: &mut TrapFrame) -> bool {
     let mut whole_frame = false;
     let mut restart = Restart::No;
     if number == RT_SIGRETURN {
-        if TRACING.load(Ordering::Relaxed) {
+        if is_traced() {
             trace(number, &[0; 6], None);
         }
         if signal::return_from_handler(frame).is_err() {
@@ -118,7 +123,7 @@ extern "C" fn syscall_handler(frame: &mut TrapFrame) -> bool {
         whole_frame = true;
     } else {
         let arguments = [frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9];
-        let result = if TRACING.load(Ordering::Relaxed) {
+        let result = if is_traced() {
             traced_dispatch(number, arguments)
         } else {
             dispatch(number, arguments)
