@@ -332,7 +332,7 @@ fn switch(leaving: Leaving) {
     }
     if let Some(thread) = migrate {
         // Off to a CPU that it may run on. It is still `on_cpu` here, so it must not run there before the switch is
-        // done: the helper that takes it there is the end of the switch.
+        // done: `finish_switch` takes it there.
         fate = Fate::Queued;
         let old = cpu_queue.migrating.replace(Arc::into_raw(thread));
         debug_assert!(old.is_null());
