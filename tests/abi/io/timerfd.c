@@ -11,9 +11,11 @@ int main(void) {
     CALL("create, CPU clock", timerfd_create(CLOCK_PROCESS_CPUTIME_ID, 0));
     CALL("create, unknown flag", timerfd_create(CLOCK_MONOTONIC, 1));
     CALL("read, not armed", read(fd, &ticks, 8));
-    struct itimerspec spec = {.it_value = {0, 10000000}}, old;
-    CALL("settime", timerfd_settime(fd, 0, &spec, NULL));
+    struct itimerspec spec = {.it_value = {1000, 0}}, old;
+    CALL("settime, far ahead", timerfd_settime(fd, 0, &spec, NULL));
     CALL("read, too early", read(fd, &ticks, 8));
+    spec.it_value = (struct timespec){0, 10000000};
+    CALL("settime", timerfd_settime(fd, 0, &spec, NULL));
     struct pollfd set = {fd, POLLIN, 0};
     CALL("poll", poll(&set, 1, 10000));
     CALL("read", read(fd, &ticks, 8));
