@@ -23,6 +23,7 @@ use crate::{
 mod names;
 mod table;
 
+pub mod credentials;
 pub mod directory;
 pub mod epoll;
 pub mod event;
@@ -109,7 +110,8 @@ impl Restart {
 extern "C" fn syscall_handler(frame: &mut TrapFrame) -> bool {
     let thread = task::current();
     thread.set_frame(frame);
-    let number = frame.vector;
+    // The upper half of the register does not count, as on Linux (`do_syscall_64`).
+    let number = u64::from(frame.vector as u32);
     thread.syscall.store(number as usize, Ordering::Relaxed);
     let mut whole_frame = false;
     let mut restart = Restart::No;

@@ -1,4 +1,4 @@
-//! The process: identity, limits, usage.
+//! The process: its place among processes, limits, usage.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,7 +32,7 @@ pub fn sys_getpgrp() -> Result {
 }
 
 /// Whether `pid` means the process.
-fn check_pid(pid: i32) -> core::result::Result<(), Errno> {
+pub(super) fn check_pid(pid: i32) -> core::result::Result<(), Errno> {
     if pid == 0 || pid == PID as i32 { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
@@ -58,67 +58,6 @@ pub fn sys_setpgid(pid: i32, group: i32) -> Result {
 /// `setsid(2)`: it leads a group already.
 pub fn sys_setsid() -> Result {
     Err(Errno::EPERM)
-}
-
-/// `getuid(2)`: the program is root in its machine.
-pub fn sys_getuid() -> Result {
-    Ok(0)
-}
-
-/// `getgid(2)`.
-pub fn sys_getgid() -> Result {
-    Ok(0)
-}
-
-/// `geteuid(2)`.
-pub fn sys_geteuid() -> Result {
-    Ok(0)
-}
-
-/// `getegid(2)`.
-pub fn sys_getegid() -> Result {
-    Ok(0)
-}
-
-/// Root stays root: there is nobody else to be.
-fn set_id(id: u32) -> Result {
-    if id == 0 {
-        return Ok(0);
-    }
-    crate::refuse_once!("the program tried to become user or group {id}; there is only root: EPERM");
-    Err(Errno::EPERM)
-}
-
-/// `setuid(2)`.
-pub fn sys_setuid(id: u32) -> Result {
-    set_id(id)
-}
-
-/// `setgid(2)`.
-pub fn sys_setgid(id: u32) -> Result {
-    set_id(id)
-}
-
-/// `getgroups(2)`: one, root's.
-pub fn sys_getgroups(count: i32, groups: UserPtr<u32>) -> Result {
-    match count {
-        0 => Ok(1),
-        count if count < 0 => Err(Errno::EINVAL),
-        _ => groups.write(0).map(|()| 1),
-    }
-}
-
-/// `getresuid(2)`.
-pub fn sys_getresuid(real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr<u32>) -> Result {
-    real.write(0)?;
-    effective.write(0)?;
-    saved.write(0)?;
-    Ok(0)
-}
-
-/// `getresgid(2)`.
-pub fn sys_getresgid(real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr<u32>) -> Result {
-    sys_getresuid(real, effective, saved)
 }
 
 /// `personality(2)`: only asked for, or set to what it is.
