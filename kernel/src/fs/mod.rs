@@ -27,6 +27,8 @@ use vfs::{
 
 use crate::{device, mm, task};
 
+pub use special::is_zero_device;
+
 static NAMESPACE: Once<Namespace> = Once::new();
 static ROOT: Once<Arc<Ext4>> = Once::new();
 /// Holds what has no name: memfds.

@@ -14,8 +14,8 @@ use linux_abi::{
 };
 use spin::{LazyLock, Once};
 use vfs::{
-    AccessMode, Blocking, File, Inode, InodeId, Namespace, NewInode, ReadDst, Seekable, SpecialFiles,
-    WriteSrc,
+    AccessMode, Blocking, File, Inode, InodeId, Namespace, NewInode, OpenFile, ReadDst, Seekable,
+    SpecialFiles, WriteSrc,
 };
 
 use crate::device;
@@ -143,7 +143,7 @@ impl File for Null {
     }
 
     fn seekable(&self) -> Seekable {
-        Seekable::Yes
+        Seekable::StaysAtStart
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -164,12 +164,17 @@ impl File for Zero {
     }
 
     fn seekable(&self) -> Seekable {
-        Seekable::Yes
+        Seekable::StaysAtStart
     }
 
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+/// Whether a file is `/dev/zero`, whose mappings are anonymous memory.
+pub fn is_zero_device(file: &OpenFile) -> bool {
+    file.file().as_any().is::<Zero>()
 }
 
 /// `/dev/full`.
@@ -185,7 +190,7 @@ impl File for Full {
     }
 
     fn seekable(&self) -> Seekable {
-        Seekable::Yes
+        Seekable::StaysAtStart
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -224,7 +229,7 @@ impl File for Random {
     }
 
     fn seekable(&self) -> Seekable {
-        Seekable::Yes
+        Seekable::StaysAtStart
     }
 
     fn ioctl(&self, request: u32, argument: usize) -> Result<usize, Errno> {

@@ -109,6 +109,7 @@ pub fn map_file(
         object,
         readable: Permission::Granted,
         writable: Permission::Denied,
+        unsealed: Permission::Granted,
         executable: Permission::Granted,
     };
     map_fixed(address, len, prot, MapFlags::empty(), Some(source), offset)

@@ -3,6 +3,7 @@
 use address_space::{MapRequest, MapSource, Permission};
 use linux_abi::{
     Errno,
+    file::Seals,
     memory::{MapFlags, MremapFlags, Prot},
 };
 
@@ -19,7 +20,7 @@ pub fn sys_mmap(address: usize, len: usize, prot: u32, flags: u32, fd: i32, offs
         return Err(Errno::EINVAL);
     }
     let map_flags = MapFlags::from_bits_retain(flags & !TYPE_MASK);
-    let source = if map_flags.contains(MapFlags::ANONYMOUS) { None } else { Some(source_of(fd)?) };
+    let source = if map_flags.contains(MapFlags::ANONYMOUS) { None } else { source_of(fd)? };
     space().mmap(MapRequest {
         address,
         len,
@@ -32,17 +33,22 @@ pub fn sys_mmap(address: usize, len: usize, prot: u32, flags: u32, fd: i32, offs
     })
 }
 
-/// What a descriptor lets be mapped. `EACCES` if it was not opened for reading, `ENODEV` if it has no memory.
-fn source_of(fd: i32) -> core::result::Result<MapSource, Errno> {
+/// What a descriptor lets be mapped; `None` if that is anonymous memory. `ENODEV` if it has no memory.
+fn source_of(fd: i32) -> core::result::Result<Option<MapSource>, Errno> {
     let file = fs::descriptor(fd)?;
     file.require_not_path_only()?;
+    if fs::is_zero_device(&file) {
+        return Ok(None);
+    }
     let granted = |yes| if yes { Permission::Granted } else { Permission::Denied };
-    Ok(MapSource {
+    let seals = file.inode().and_then(|inode| inode.seals()).unwrap_or(Seals::empty());
+    Ok(Some(MapSource {
         object: file.file().memory_object()?,
         readable: granted(file.access().can_read()),
         writable: granted(file.access().can_write()),
+        unsealed: granted(!seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE)),
         executable: Permission::Granted,
-    })
+    }))
 }
 
 /// `munmap(2)`.

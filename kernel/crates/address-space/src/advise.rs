@@ -63,7 +63,7 @@ impl<T: Tlb> AddressSpace<T> {
             Advice::WillNeed => self.read_ahead(range),
             Advice::PopulateRead => self.populate_by(range, Access::Read),
             Advice::PopulateWrite => self.populate_by(range, Access::Write),
-            Advice::Remove => self.check_remove(range),
+            Advice::Remove => self.remove(range),
             // Cold, PageOut: there is no swap, so nothing can be put out (as on Linux without swap).
             _ => self.check_each(range, |flags| {
                 if flags.contains(VmFlags::LOCKED) { Err(Errno::EINVAL) } else { Ok(()) }
@@ -172,18 +172,40 @@ impl<T: Tlb> AddressSpace<T> {
         Ok(())
     }
 
-    /// `MADV_REMOVE` punches a hole, which no object here can: the answer of a file system without that.
-    fn check_remove(&self, range: Range<usize>) -> Result<(), Errno> {
-        let layout = self.layout.read();
-        // The first area's answer is an error in any case.
-        match layout.areas.intersecting(range).next() {
-            None => Err(Errno::ENOMEM),
-            Some((_, vma)) if vma.flags.contains(VmFlags::LOCKED) || vma.backing.is_none() => {
-                Err(Errno::EINVAL)
+    /// `MADV_REMOVE`: has the objects make holes of what `range` shows of them. The holes are made with the map unlocked, since
+    /// the objects take their pages out of all mappings.
+    fn remove(&self, range: Range<usize>) -> Result<(), Errno> {
+        let mut holes: Vec<(ObjectRef, Range<u64>)> = Vec::new();
+        let checked = {
+            let layout = self.layout.read();
+            let mut checked = Ok(());
+            for (area, vma) in layout.areas.intersecting(range.clone()) {
+                let Some(backing) = &vma.backing else {
+                    checked = Err(Errno::EINVAL);
+                    break;
+                };
+                if vma.flags.contains(VmFlags::LOCKED) {
+                    checked = Err(Errno::EINVAL);
+                    break;
+                }
+                if !vma.flags.contains(VmFlags::SHARED | VmFlags::WRITE) {
+                    checked = Err(Errno::EACCES);
+                    break;
+                }
+                let cut = area.start.max(range.start)..area.end.min(range.end);
+                let first = backing.page_offset + ((cut.start - area.start) / PAGE_SIZE) as u64;
+                holes.push((backing.object.clone(), first..first + (cut.len() / PAGE_SIZE) as u64));
             }
-            Some((_, vma)) if !vma.flags.contains(VmFlags::SHARED | VmFlags::WRITE) => Err(Errno::EACCES),
-            Some(_) => Err(Errno::EOPNOTSUPP),
+            checked.and(if layout.areas.covers(range) { Ok(()) } else { Err(Errno::ENOMEM) })
+        };
+        // Those before the first that may not be changed are changed, as on Linux.
+        for (object, pages) in holes {
+            object.object().remove_pages(pages.clone())?;
+            if object.kind == crate::object::ObjectKind::SharedMemory {
+                self.unmap_object_range(&**object.object(), pages);
+            }
         }
+        checked
     }
 }
 

@@ -28,6 +28,8 @@ pub struct MapSource {
     pub readable: Permission,
     /// `O_WRONLY` or `O_RDWR`.
     pub writable: Permission,
+    /// Whether shared mappings may write: no if a memfd is sealed against it.
+    pub unsealed: Permission,
     /// No if the file system is mounted `noexec`.
     pub executable: Permission,
 }
@@ -233,6 +235,12 @@ impl<T: Tlb> AddressSpace<T> {
                 if source.writable == Permission::Denied {
                     if request.prot.contains(Prot::WRITE) {
                         return Err(Errno::EACCES);
+                    }
+                    flags -= VmFlags::MAYWRITE;
+                }
+                if source.unsealed == Permission::Denied {
+                    if request.prot.contains(Prot::WRITE) {
+                        return Err(Errno::EPERM);
                     }
                     flags -= VmFlags::MAYWRITE;
                 }

@@ -1,7 +1,7 @@
 //! Objects behind areas, and shared anonymous memory, which is one.
 
 use alloc::{collections::BTreeMap, string::ToString, sync::Arc};
-use core::fmt;
+use core::{fmt, ops::Range};
 
 use frames::PageRef;
 use ksync::Mutex;
@@ -87,6 +87,17 @@ impl MemoryObject for SharedAnonymous {
 
     fn cached_page(&self, index: u64) -> Option<PageRef> {
         self.pages.try_lock()?.get(&index).cloned()
+    }
+
+    fn remove_pages(&self, pages: Range<u64>) -> Result<(), Errno> {
+        let gone = {
+            let mut held = self.pages.lock();
+            let mut gone = held.split_off(&pages.start);
+            held.append(&mut gone.split_off(&pages.end));
+            gone
+        };
+        drop(gone);
+        Ok(())
     }
 
     fn describe(&self) -> ObjectName {

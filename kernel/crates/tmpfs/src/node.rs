@@ -1,7 +1,7 @@
 //! Inodes.
 
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
-use core::{any::Any, sync::atomic::Ordering};
+use core::{any::Any, ops::Range, sync::atomic::Ordering};
 
 use frames::{PAGE_SIZE, PageRef};
 use ksync::{Mutex, SpinLock};
@@ -419,6 +419,12 @@ impl MemoryObject for Node {
 
     fn cached_page(&self, index: u64) -> Option<PageRef> {
         self.contents().ok()?.cached_page(index)
+    }
+
+    fn remove_pages(&self, pages: Range<u64>) -> Result<(), Errno> {
+        let page = PAGE_SIZE as u64;
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        self.allocate(hole, pages.start * page, (pages.end - pages.start) * page)
     }
 
     fn describe(&self) -> ObjectName {

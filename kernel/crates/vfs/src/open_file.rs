@@ -17,8 +17,8 @@ use linux_abi::{
 };
 
 use crate::{
-    AccessMode, Blocking, CloseWatch, DirectoryEntry, EntrySink, File, FileSystem, Inode, InodeId, Metadata,
-    Namespace, Path, ReadDst, Seekable, SyncKind, WritePosition, WriteSrc,
+    AccessMode, Blocking, CloseWatch, DentryState, DirectoryEntry, EntrySink, File, FileSystem, Inode,
+    InodeId, Metadata, Namespace, Path, ReadDst, Seekable, SyncKind, WritePosition, WriteSrc,
     locks::{LockOwner, LockTable},
 };
 
@@ -125,7 +125,7 @@ impl OpenFile {
 
     fn require_seekable(&self) -> Result<(), Errno> {
         match self.file.seekable() {
-            Seekable::Yes => Ok(()),
+            Seekable::Yes | Seekable::StaysAtStart => Ok(()),
             Seekable::No => Err(Errno::ESPIPE),
         }
     }
@@ -142,7 +142,7 @@ impl OpenFile {
     pub fn read(&self, dst: &mut dyn ReadDst, blocking: Blocking) -> Result<usize, Errno> {
         self.require_readable()?;
         match self.file.seekable() {
-            Seekable::No => self.file.read_at(0, dst, blocking),
+            Seekable::No | Seekable::StaysAtStart => self.file.read_at(0, dst, blocking),
             Seekable::Yes => {
                 let mut offset = self.offset.lock();
                 let done = self.file.read_at(*offset, dst, blocking)?;
@@ -163,7 +163,7 @@ impl OpenFile {
     pub fn write(&self, src: &mut dyn WriteSrc, blocking: Blocking) -> Result<usize, Errno> {
         self.require_writable()?;
         let done = match self.file.seekable() {
-            Seekable::No => self.file.write_at(0, src, blocking)?,
+            Seekable::No | Seekable::StaysAtStart => self.file.write_at(0, src, blocking)?,
             Seekable::Yes => {
                 let mut offset = self.offset.lock();
                 let position = if self.flags().contains(OpenFlags::APPEND) {
@@ -216,15 +216,15 @@ impl OpenFile {
     /// `lseek(2)`: the new offset.
     pub fn seek(&self, distance: i64, whence: Whence) -> Result<u64, Errno> {
         self.require_not_path_only()?;
-        self.require_seekable()?;
+        match self.file.seekable() {
+            Seekable::Yes => {}
+            Seekable::StaysAtStart => return Ok(0),
+            Seekable::No => return Err(Errno::ESPIPE),
+        }
         let mut offset = self.offset.lock();
         let from = |start: u64| {
             let target = i64::try_from(start).ok().and_then(|start| start.checked_add(distance));
-            match target {
-                Some(target) if target >= 0 => Ok(target as u64),
-                Some(_) => Err(Errno::EINVAL),
-                None => Err(Errno::EOVERFLOW),
-            }
+            target.and_then(|target| u64::try_from(target).ok()).ok_or(Errno::EINVAL)
         };
         let target = match whence {
             Whence::Set => from(0)?,
@@ -264,6 +264,9 @@ impl OpenFile {
         let directory = path.inode();
         if directory.kind() != FileType::Directory {
             return Err(Errno::ENOTDIR);
+        }
+        if path.dentry.state() == DentryState::Removed {
+            return Err(Errno::ENOENT);
         }
         let mut offset = self.offset.lock();
         // Offsets 0 and 1 are those of `.` and `..`, which file systems do not report; after them

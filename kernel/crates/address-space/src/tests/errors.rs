@@ -90,6 +90,7 @@ fn mmap() {
                 object: file.clone(),
                 readable: grant(fd != wo),
                 writable: grant(fd != ro),
+                unsealed: Permission::Granted,
                 executable: Permission::Granted,
             }),
             offset: offset as u64,

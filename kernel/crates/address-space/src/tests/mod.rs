@@ -179,6 +179,7 @@ pub fn source(file: &Arc<TestFile>) -> MapSource {
         object: file.clone(),
         readable: Permission::Granted,
         writable: Permission::Granted,
+        unsealed: Permission::Granted,
         executable: Permission::Granted,
     }
 }
