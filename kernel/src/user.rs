@@ -313,6 +313,8 @@ pub struct UserBuffers {
 impl UserBuffers {
     /// One buffer.
     pub fn single(address: u64, len: usize) -> Result<Self, Errno> {
+        // All of the length counts here, though what goes beyond the limit is not transferred (`vfs_read`).
+        check(address, len)?;
         let len = len.min(MAX_TRANSFER);
         Ok(Self { slices: alloc::vec![UserSlice::new(address, len)?], index: 0, offset: 0, remaining: len })
     }
@@ -324,10 +326,12 @@ impl UserBuffers {
         }
         let mut slices = Vec::with_capacity(count);
         let mut remaining = 0usize;
-        for [address, len] in vector.read_vec(count)? {
-            if len > isize::MAX as u64 {
-                return Err(Errno::EINVAL);
-            }
+        let vector = vector.read_vec(count)?;
+        if vector.iter().any(|[_, len]| *len > isize::MAX as u64) {
+            return Err(Errno::EINVAL);
+        }
+        for [address, len] in vector {
+            check(address, len as usize)?;
             // What goes beyond the limit is cut off, without an error.
             let len = (len as usize).min(MAX_TRANSFER - remaining);
             slices.push(UserSlice::new(address, len)?);

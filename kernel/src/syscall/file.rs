@@ -5,9 +5,13 @@ use core::cmp::min;
 
 use linux_abi::{
     Errno,
-    file::{AT_FDCWD, AccessMode, Fadvice, FileType, MAX_RW_COUNT, OpenFlags, RwFlags, Whence},
+    file::{
+        AT_FDCWD, AccessMode, Fadvice, FileType, MAX_RW_COUNT, O_ACCMODE, OpenFlags, OpenHow, ResolveFlags,
+        RwFlags, Whence,
+    },
 };
 use vfs::{Blocking, OpenFile, OpenRequest, ReadDst, SliceSrc, SyncKind, WriteSrc};
+use zerocopy::FromBytes;
 
 use super::{Result, UserString};
 use crate::{
@@ -40,6 +44,51 @@ pub fn sys_openat(directory: i32, path: UserString, flags: u32, mode: u32) -> Re
     };
     let file = namespace().open(&base, &path, &request)?;
     fs::install(file, request.flags)
+}
+
+/// `openat2(2)`.
+pub fn sys_openat2(directory: i32, path: UserString, how: UserPtr<u8>, size: usize) -> Result {
+    const PAGE_BYTES: usize = 4096;
+    if size < OpenHow::SIZE_VER0 {
+        return Err(Errno::EINVAL);
+    }
+    if size > PAGE_BYTES {
+        return Err(Errno::E2BIG);
+    }
+    let bytes = how.read_vec(size)?;
+    let Ok((how, rest)) = OpenHow::read_from_prefix(&bytes) else { return Err(Errno::EINVAL) };
+    if rest.iter().any(|byte| *byte != 0) {
+        return Err(Errno::E2BIG);
+    }
+    let (request, limits) = decode_how(how)?;
+    let path = path.0.read_path()?;
+    // A walk that is kept inside of the directory begins there, whatever the path begins with.
+    let is_scoped = limits.intersects(ResolveFlags::SCOPED);
+    let base = fs::base_of(directory, if is_scoped { b"" } else { &path })?;
+    if limits.contains(ResolveFlags::CACHED) {
+        // Whether all is in memory is not known before: the caller is to ask again without this flag.
+        return Err(Errno::EAGAIN);
+    }
+    let file = namespace().open_within(&base, &path, &request, limits)?;
+    fs::install(file, request.flags)
+}
+
+/// Checks what `openat2` was asked, which it does more strictly than `open` (`build_open_flags` in Linux's `fs/open.c`).
+fn decode_how(how: OpenHow) -> core::result::Result<(OpenRequest, ResolveFlags), Errno> {
+    let raw = u32::try_from(how.flags).map_err(|_| Errno::EINVAL)?;
+    let access = AccessMode::of(raw);
+    let flags = OpenFlags::from_raw(raw & !O_ACCMODE)?;
+    let limits = ResolveFlags::from_raw(how.resolve)?;
+    let creates = flags.intersects(OpenFlags::CREAT | OpenFlags::TMPFILE_ALONE);
+    let kept_by_path = OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW | OpenFlags::CLOEXEC;
+    let is_valid = !limits.contains(ResolveFlags::SCOPED)
+        && how.mode & !if creates { 0o7777 } else { 0 } == 0
+        && !flags.contains(OpenFlags::CREAT | OpenFlags::DIRECTORY)
+        && (!flags.contains(OpenFlags::PATH) || (kept_by_path.contains(flags) && raw & O_ACCMODE == 0));
+    if !is_valid {
+        return Err(Errno::EINVAL);
+    }
+    Ok((OpenRequest { access, flags, permissions: how.mode as u16 & !fs::umask() }, limits))
 }
 
 /// An offset that a call was given: `EINVAL` if it is negative.

@@ -95,9 +95,11 @@ pub fn sys_socket(family: i32, kind: u32, protocol: i32) -> Result {
 pub fn sys_socketpair(family: i32, kind: u32, protocol: i32, descriptors: UserPtr<[i32; 2]>) -> Result {
     let new = decode(family, kind)?;
     if new.family != AF_UNIX {
-        // Families that there are answer that they have no pairs.
-        create(new.family, new.kind, protocol)?.close();
-        return Err(Errno::EOPNOTSUPP);
+        return match new.family {
+            // Families that Linux has answer that they have no pairs, whether or not they have sockets here.
+            AF_INET | AF_INET6 => Err(Errno::EOPNOTSUPP),
+            family => create(family, new.kind, protocol).and(Err(Errno::EOPNOTSUPP)),
+        };
     }
     let (a, b) = UnixSocket::pair(&LOCAL_SOCKETS, local_kind(new.kind, protocol)?, CREDENTIALS);
     let end = |socket| {

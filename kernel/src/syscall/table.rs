@@ -12,8 +12,8 @@ use linux_abi::{
 };
 
 use super::{
-    Argument, Result, UserString, directory, epoll, event, fd, file, futex, info, lock, memory, name, pipe,
-    poll, process, random, schedule, signals, socket, stat, thread, time, timer, xattr,
+    Argument, Result, UserString, credentials, directory, epoll, event, fd, file, futex, info, lock, memory,
+    name, pipe, poll, process, random, schedule, signals, socket, stat, thread, time, timer, xattr,
 };
 use crate::user::UserPtr;
 
@@ -150,21 +150,30 @@ syscalls! {
     98 => process::sys_getrusage(who: i32, usage: UserPtr<Rusage>);
     99 => info::sys_sysinfo(into: UserPtr<Sysinfo>);
     100 => time::sys_times(into: UserPtr<Tms>);
-    102 => process::sys_getuid();
-    104 => process::sys_getgid();
-    105 => process::sys_setuid(id: u32);
-    106 => process::sys_setgid(id: u32);
-    107 => process::sys_geteuid();
-    108 => process::sys_getegid();
+    102 => credentials::sys_getuid();
+    104 => credentials::sys_getgid();
+    105 => credentials::sys_setuid(id: u32);
+    106 => credentials::sys_setgid(id: u32);
+    107 => credentials::sys_geteuid();
+    108 => credentials::sys_getegid();
     109 => process::sys_setpgid(pid: i32, group: i32);
     110 => process::sys_getppid();
     111 => process::sys_getpgrp();
     112 => process::sys_setsid();
-    115 => process::sys_getgroups(count: i32, groups: UserPtr<u32>);
-    118 => process::sys_getresuid(real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr<u32>);
-    120 => process::sys_getresgid(real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr<u32>);
+    113 => credentials::sys_setreuid(real: u32, effective: u32);
+    114 => credentials::sys_setregid(real: u32, effective: u32);
+    115 => credentials::sys_getgroups(count: i32, groups: UserPtr<u32>);
+    116 => credentials::sys_setgroups(count: i32, groups: UserPtr<u32>);
+    117 => credentials::sys_setresuid(real: u32, effective: u32, saved: u32);
+    118 => credentials::sys_getresuid(real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr<u32>);
+    119 => credentials::sys_setresgid(real: u32, effective: u32, saved: u32);
+    120 => credentials::sys_getresgid(real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr<u32>);
     121 => process::sys_getpgid(pid: i32);
+    122 => credentials::sys_setfsuid(id: u32);
+    123 => credentials::sys_setfsgid(id: u32);
     124 => process::sys_getsid(pid: i32);
+    125 => credentials::sys_capget(header: UserPtr<credentials::CapabilityHeader>, data: UserPtr<credentials::CapabilityWord>);
+    126 => credentials::sys_capset(header: UserPtr<credentials::CapabilityHeader>, data: UserPtr<credentials::CapabilityWord>);
     127 => signals::sys_rt_sigpending(set: UserPtr<u64>, set_size: usize);
     128 => signals::sys_rt_sigtimedwait(set: UserPtr<u64>, info: UserPtr<SigInfo>, timeout: UserPtr<Timespec>, set_size: usize);
     129 => signals::sys_rt_sigqueueinfo(pid: i32, signal: u32, info: UserPtr<SigInfo>);
@@ -285,6 +294,7 @@ syscalls! {
     332 => stat::sys_statx(directory: i32, path: UserString, flags: u32, mask: u32, into: UserPtr<Statx>);
     435 => thread::sys_clone3(arguments: UserPtr<u8>, size: usize);
     436 => fd::sys_close_range(first: u32, last: u32, flags: u32);
+    437 => file::sys_openat2(directory: i32, path: UserString, how: UserPtr<u8>, size: usize);
     439 => stat::sys_faccessat2(directory: i32, path: UserString, mode: u32, flags: u32);
     441 => epoll::sys_epoll_pwait2(epoll: i32, events: UserPtr<EpollEvent>, max: i32, timeout: UserPtr<Timespec>, mask: UserPtr<u64>, mask_size: usize);
 }

@@ -7,8 +7,8 @@ mod stat;
 
 pub use flags::{
     AT_FDCWD, AccessMode, AccessModeBits, AtFlags, Fadvice, FallocateFlags, FcntlCommand, FdFlags,
-    FlockOperation, IOV_MAX, NAME_MAX, O_ACCMODE, OpenFlags, PATH_MAX, PipeFlags, RenameFlags, RwFlags,
-    Seals, SpliceFlags, SyncFileRangeFlags, Whence, XATTR_CREATE, XATTR_REPLACE,
+    FlockOperation, IOV_MAX, NAME_MAX, O_ACCMODE, OpenFlags, OpenHow, PATH_MAX, PipeFlags, RenameFlags,
+    ResolveFlags, RwFlags, Seals, SpliceFlags, SyncFileRangeFlags, Whence, XATTR_CREATE, XATTR_REPLACE,
 };
 pub use stat::{
     DeviceNumber, Dirent64, FileType, Flock, Iovec, LockType, MAX_RW_COUNT, MODE_PERMISSIONS, S_IFMT, Stat,

@@ -105,6 +105,13 @@ impl Dentry {
         Self::new(inode, None, shown_as)
     }
 
+    /// The same for an object that can never be given a name (`O_TMPFILE` with `O_EXCL`).
+    pub(crate) fn never_named(inode: Arc<dyn Inode>, shown_as: &[u8]) -> Arc<Self> {
+        let dentry = Self::unnamed(inode, shown_as);
+        dentry.place.lock().state = DentryState::Removed;
+        dentry
+    }
+
     /// What it names.
     pub fn inode(&self) -> &Arc<dyn Inode> {
         &self.inode

@@ -10,7 +10,7 @@ use core::sync::atomic::Ordering;
 use ksync::RwLock;
 use linux_abi::{
     Errno,
-    file::{DeviceNumber, FileType, RenameFlags, Statfs, StatfsFlags},
+    file::{DeviceNumber, FileType, RenameFlags, ResolveFlags, Statfs, StatfsFlags},
 };
 
 use crate::{
@@ -145,14 +145,25 @@ impl Namespace {
 
     /// The object that `path` leads to from `base`.
     pub fn resolve(&self, base: &Path, path: &[u8], final_link: FinalLink) -> Result<Path, Errno> {
+        self.resolve_within(base, path, final_link, ResolveFlags::empty())
+    }
+
+    /// The same, by a walk that is limited.
+    pub(crate) fn resolve_within(
+        &self,
+        base: &Path,
+        path: &[u8],
+        final_link: FinalLink,
+        limits: ResolveFlags,
+    ) -> Result<Path, Errno> {
         self.dentries.trim();
-        Walk::new(self, &self.root, base, path)?.object(final_link)
+        Walk::new(self, base, path, limits)?.object(final_link)
     }
 
     /// The directory that the last name of `path` is in, and that name.
     pub fn resolve_last(&self, base: &Path, path: &[u8]) -> Result<Last, Errno> {
         self.dentries.trim();
-        Walk::new(self, &self.root, base, path)?.last()
+        Walk::new(self, base, path, ResolveFlags::empty())?.last()
     }
 
     /// What `name` names in the directory at `directory`, mounts crossed.
@@ -267,6 +278,10 @@ impl Namespace {
         Self::require_changeable(&directory)?;
         if target.dentry.is_directory() {
             return Err(Errno::EPERM);
+        }
+        if target.dentry.state() == DentryState::Removed && target.inode().metadata()?.links == 0 {
+            // Its last name is gone for good (`vfs_link`).
+            return Err(Errno::ENOENT);
         }
         directory.inode().link(&name, target.inode())?;
         self.dentries.insert(&directory.dentry, &mut children, &name, target.inode().clone());

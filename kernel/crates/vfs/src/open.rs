@@ -4,12 +4,12 @@ use alloc::{boxed::Box, format, sync::Arc};
 
 use linux_abi::{
     Errno,
-    file::{FileType, OpenFlags},
+    file::{FileType, OpenFlags, ResolveFlags},
 };
 
 use crate::{
-    AccessMode, Blocking, Ending, FinalLink, Last, Namespace, NewInode, OpenFile, Path, regular::PathFile,
-    walk::Walk,
+    AccessMode, Blocking, Dentry, Ending, FinalLink, Last, Namespace, NewInode, OpenFile, Path,
+    regular::PathFile, walk::Walk,
 };
 
 /// How to open.
@@ -33,26 +33,34 @@ enum Found {
 impl Namespace {
     /// Opens what `path` leads to from `base`, and makes it if asked to.
     pub fn open(&self, base: &Path, path: &[u8], request: &OpenRequest) -> Result<Arc<OpenFile>, Errno> {
+        self.open_within(base, path, request, ResolveFlags::empty())
+    }
+
+    /// The same, by a walk that is limited (`openat2(2)`).
+    pub fn open_within(
+        &self,
+        base: &Path,
+        path: &[u8],
+        request: &OpenRequest,
+        limits: ResolveFlags,
+    ) -> Result<Arc<OpenFile>, Errno> {
         let flags = request.flags;
-        if flags.contains(OpenFlags::PATH) {
-            return self.open_path_only(base, path, flags);
+        if flags.contains(OpenFlags::TMPFILE_ALONE) && !flags.contains(OpenFlags::PATH) {
+            return self.open_unnamed(base, path, request, limits);
         }
-        if flags.contains(OpenFlags::TMPFILE_ALONE) {
-            return self.open_unnamed(base, path, request);
-        }
-        if flags.contains(OpenFlags::CREAT) {
-            return self.open_or_create(base, path, request);
+        if flags.contains(OpenFlags::CREAT) && !flags.contains(OpenFlags::PATH) {
+            return self.open_or_create(base, path, request, limits);
         }
         let final_link =
             if flags.contains(OpenFlags::NOFOLLOW) { FinalLink::Stay } else { FinalLink::Follow };
-        let found = self.resolve(base, path, final_link)?;
+        let found = self.resolve_within(base, path, final_link, limits)?;
+        if flags.contains(OpenFlags::PATH) {
+            return Self::open_path_only(found, flags);
+        }
         self.open_found(found, request, Found::Existing)
     }
 
-    fn open_path_only(&self, base: &Path, path: &[u8], flags: OpenFlags) -> Result<Arc<OpenFile>, Errno> {
-        let final_link =
-            if flags.contains(OpenFlags::NOFOLLOW) { FinalLink::Stay } else { FinalLink::Follow };
-        let found = self.resolve(base, path, final_link)?;
+    fn open_path_only(found: Path, flags: OpenFlags) -> Result<Arc<OpenFile>, Errno> {
         if flags.contains(OpenFlags::DIRECTORY) && !found.dentry.is_directory() {
             return Err(Errno::ENOTDIR);
         }
@@ -62,11 +70,17 @@ impl Namespace {
         Ok(OpenFile::at_path(Arc::new(PathFile), found, AccessMode::ReadOnly, kept))
     }
 
-    fn open_unnamed(&self, base: &Path, path: &[u8], request: &OpenRequest) -> Result<Arc<OpenFile>, Errno> {
+    fn open_unnamed(
+        &self,
+        base: &Path,
+        path: &[u8],
+        request: &OpenRequest,
+        limits: ResolveFlags,
+    ) -> Result<Arc<OpenFile>, Errno> {
         if !request.flags.contains(OpenFlags::TMPFILE) || !request.access.can_write() {
             return Err(Errno::EINVAL);
         }
-        let directory = self.resolve(base, path, FinalLink::Follow)?;
+        let directory = self.resolve_within(base, path, FinalLink::Follow, limits)?;
         if !directory.dentry.is_directory() {
             return Err(Errno::ENOTDIR);
         }
@@ -74,13 +88,19 @@ impl Namespace {
             return Err(Errno::EROFS);
         }
         let inode = directory.inode().create_unnamed(request.permissions)?;
-        let name = format!("#{} (deleted)", inode.id().number);
         let mut shown = self.path_text(&directory).0;
         if shown != b"/" {
             shown.push(b'/');
         }
-        shown.extend_from_slice(name.as_bytes());
-        let found = self.unnamed(inode, &shown);
+        shown.extend_from_slice(format!("#{}", inode.id().number).as_bytes());
+        let dentry = if request.flags.contains(OpenFlags::EXCL) {
+            Dentry::never_named(inode, &shown)
+        } else {
+            // It may get a name (`linkat(2)`), and is shown as deleted even then.
+            shown.extend_from_slice(b" (deleted)");
+            Dentry::unnamed(inode, &shown)
+        };
+        let found = Path { mount: directory.mount, dentry };
         let request = OpenRequest { flags: request.flags.difference(OpenFlags::TMPFILE), ..*request };
         self.open_found(found, &request, Found::Created)
     }
@@ -90,6 +110,7 @@ impl Namespace {
         base: &Path,
         path: &[u8],
         request: &OpenRequest,
+        limits: ResolveFlags,
     ) -> Result<Arc<OpenFile>, Errno> {
         let flags = request.flags;
         if flags.contains(OpenFlags::DIRECTORY) {
@@ -97,7 +118,7 @@ impl Namespace {
             return Err(Errno::EINVAL);
         }
         self.dentries().trim();
-        let mut walk = Walk::new(self, self.root(), base, path)?;
+        let mut walk = Walk::new(self, base, path, limits)?;
         let mut last = walk.last()?;
         loop {
             let (directory, name): (Path, Box<[u8]>) = match last {
@@ -109,7 +130,7 @@ impl Namespace {
                 // A link such as /proc/self/fd/1 led straight to an object.
                 Last::Special(found, _) => return self.open_found(found, request, Found::Existing),
             };
-            match self.child(&directory, &name) {
+            match walk.child(&directory, &name) {
                 Ok(_) if flags.contains(OpenFlags::EXCL) => return Err(Errno::EEXIST),
                 Ok(found) if found.inode().kind() == FileType::Symlink => {
                     if flags.contains(OpenFlags::NOFOLLOW) {

@@ -4,11 +4,11 @@
 //! link pushes its text. Nothing recurses, and the number of links is limited, so neither depth nor
 //! loops of links can exhaust anything.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use linux_abi::{
     Errno,
-    file::{FileType, NAME_MAX, PATH_MAX},
+    file::{FileType, NAME_MAX, PATH_MAX, ResolveFlags},
 };
 
 use crate::{LinkTarget, Namespace, Path};
@@ -74,6 +74,7 @@ enum Goal {
 pub(crate) struct Walk<'a> {
     namespace: &'a Namespace,
     root: &'a Path,
+    limits: ResolveFlags,
     at: Path,
     /// Texts to walk, the innermost last, each with the offset of what is left of it.
     texts: Vec<(Box<[u8]>, usize)>,
@@ -85,19 +86,25 @@ pub(crate) struct Walk<'a> {
 impl<'a> Walk<'a> {
     pub(crate) fn new(
         namespace: &'a Namespace,
-        root: &'a Path,
-        base: &Path,
+        base: &'a Path,
         path: &[u8],
+        limits: ResolveFlags,
     ) -> Result<Self, Errno> {
+        let root = if limits.intersects(ResolveFlags::SCOPED) { base } else { namespace.root() };
         let mut walk = Self {
             namespace,
             root,
+            limits,
             at: base.clone(),
             texts: Vec::new(),
             links: 0,
             ending: Ending::Plain,
             special: SpecialComponent::Dot,
         };
+        if path.first() == Some(&b'/') && !limits.contains(ResolveFlags::BENEATH) {
+            // The path itself may begin at a root on another mount, though no link on it may.
+            walk.at = root.clone();
+        }
         walk.push(path)?;
         Ok(walk)
     }
@@ -110,7 +117,10 @@ impl<'a> Walk<'a> {
             return Err(Errno::ENAMETOOLONG);
         }
         if text[0] == b'/' {
-            self.at = self.root.clone();
+            if self.limits.contains(ResolveFlags::BENEATH) {
+                return Err(Errno::EXDEV);
+            }
+            self.go(self.root.clone())?;
             self.special = SpecialComponent::Root;
         }
         self.texts.push((text.into(), 0));
@@ -158,7 +168,10 @@ impl<'a> Walk<'a> {
                 continue;
             }
             if &*name == b".." {
-                self.at = self.namespace.mounts().parent(self.at.clone(), self.root);
+                if self.limits.contains(ResolveFlags::BENEATH) && self.at.is(self.root) {
+                    return Err(Errno::EXDEV);
+                }
+                self.go(self.namespace.mounts().parent(self.at.clone(), self.root))?;
                 self.special = SpecialComponent::DotDot;
                 continue;
             }
@@ -168,7 +181,7 @@ impl<'a> Walk<'a> {
             if last && goal == Goal::Directory {
                 return Ok(Last::Name { directory: self.at.clone(), name, ending: self.ending });
             }
-            let child = self.namespace.child(&self.at, &name)?;
+            let child = self.child(&self.at, &name)?;
             if child.inode().kind() == FileType::Symlink
                 && (!last || goal == Goal::Object(FinalLink::Follow) || self.ending == Ending::Slashes)
             {
@@ -183,18 +196,37 @@ impl<'a> Walk<'a> {
         Ok(Last::Special(self.at.clone(), self.special))
     }
 
+    /// Moves to another place, unless that is on another mount and the walk has to stay on one.
+    fn go(&mut self, to: Path) -> Result<(), Errno> {
+        self.check_mount(&self.at, &to)?;
+        self.at = to;
+        Ok(())
+    }
+
+    fn check_mount(&self, from: &Path, to: &Path) -> Result<(), Errno> {
+        let crosses = !Arc::ptr_eq(&from.mount, &to.mount);
+        if crosses && self.limits.contains(ResolveFlags::NO_XDEV) { Err(Errno::EXDEV) } else { Ok(()) }
+    }
+
+    /// What `name` names in a directory that the walk came to.
+    pub(crate) fn child(&self, directory: &Path, name: &[u8]) -> Result<Path, Errno> {
+        let child = self.namespace.child(directory, name)?;
+        self.check_mount(directory, &child)?;
+        Ok(child)
+    }
+
     /// Goes on through `link`, which was found in the directory where the walk stands.
     pub(crate) fn follow(&mut self, link: &Path) -> Result<(), Errno> {
         self.links += 1;
-        if self.links > MAX_LINKS {
+        if self.links > MAX_LINKS || self.limits.contains(ResolveFlags::NO_SYMLINKS) {
             return Err(Errno::ELOOP);
         }
         match link.inode().follow()? {
             LinkTarget::Text(text) => self.push(&text),
-            LinkTarget::Object(path) => {
-                self.at = path;
-                Ok(())
-            }
+            LinkTarget::Object(_) if self.limits.contains(ResolveFlags::NO_MAGICLINKS) => Err(Errno::ELOOP),
+            // Where the object is cannot be told, as Linux says of it (`nd_jump_link`).
+            LinkTarget::Object(_) if self.limits.intersects(ResolveFlags::SCOPED) => Err(Errno::EXDEV),
+            LinkTarget::Object(path) => self.go(path),
         }
     }
 

@@ -24,8 +24,14 @@ impl UnixSocket {
     pub(super) fn bind_name(&self, name: Option<Name>) -> Result<(), Errno> {
         let _setup = self.setup.lock();
         if self.state.lock().name.is_some() {
-            // Asking for any name again is no error.
-            return if name.is_none() { Ok(()) } else { Err(Errno::EINVAL) };
+            return match name {
+                // Asking for any name again is no error.
+                None => Ok(()),
+                // Linux makes the inode before it looks whether the socket has a name (`unix_bind_bsd`), so a path that
+                // exists is the first thing it finds wrong.
+                Some(Name::Path(path)) => Err(self.domain.error_of_second_bind(&path)),
+                Some(Name::Abstract(_)) => Err(Errno::EINVAL),
+            };
         }
         let (name, binding) = self.domain.bind(name, &self.this)?;
         let mut state = self.state.lock();

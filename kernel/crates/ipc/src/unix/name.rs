@@ -138,6 +138,15 @@ impl Domain {
         }
     }
 
+    /// Why a socket that has a name cannot be bound to `path`.
+    pub(super) fn error_of_second_bind(&self, path: &[u8]) -> Errno {
+        match self.nodes.lookup(path) {
+            Ok(_) | Err(Errno::ECONNREFUSED) => Errno::EADDRINUSE,
+            Err(Errno::ENOENT) => Errno::EINVAL,
+            Err(error) => error,
+        }
+    }
+
     fn claim(&self, name: &[u8], socket: &Weak<UnixSocket>) -> bool {
         let mut names = self.abstract_names.lock();
         if names.contains_key(name) {

@@ -111,6 +111,57 @@ impl OpenFlags {
     }
 }
 
+/// `struct open_how` of [`openat2(2)`](https://man7.org/linux/man-pages/man2/openat2.2.html).
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Debug,
+    Default,
+    zerocopy::FromBytes,
+    zerocopy::IntoBytes,
+    zerocopy::Immutable,
+    zerocopy::KnownLayout,
+)]
+#[repr(C)]
+pub struct OpenHow {
+    /// Access mode and [`OpenFlags`].
+    pub flags: u64,
+    /// Permissions of a file that is made.
+    pub mode: u64,
+    /// [`ResolveFlags`].
+    pub resolve: u64,
+}
+
+impl OpenHow {
+    /// Size of the first version.
+    pub const SIZE_VER0: usize = 24;
+}
+
+abi_flags! {
+    /// How `openat2(2)` may walk a path.
+    pub struct ResolveFlags: u64 {
+        /// Not from one mount to another (`EXDEV`).
+        const NO_XDEV = 0x01;
+        /// Not through links that lead straight to an object (`ELOOP`).
+        const NO_MAGICLINKS = 0x02;
+        /// Through no symbolic link at all (`ELOOP`).
+        const NO_SYMLINKS = 0x04;
+        /// Never out of the directory where the walk begins (`EXDEV`).
+        const BENEATH = 0x08;
+        /// The directory where the walk begins is its root.
+        const IN_ROOT = 0x10;
+        /// Only by what is in memory (`EAGAIN`).
+        const CACHED = 0x20;
+    }
+}
+
+impl ResolveFlags {
+    /// What keeps a walk inside of a directory.
+    pub const SCOPED: Self = Self::BENEATH.union(Self::IN_ROOT);
+}
+
 abi_flags! {
     /// Flags of the calls whose names end in `at`, of `statx` and of `AT_EMPTY_PATH` users. Each call allows some of them
     /// and refuses the rest with `EINVAL`.
