@@ -31,6 +31,7 @@ pub mod fd;
 pub mod file;
 pub mod futex;
 pub mod info;
+pub mod inotify;
 pub mod lock;
 pub mod memory;
 pub mod pipe;

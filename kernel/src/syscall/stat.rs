@@ -60,7 +60,7 @@ impl Target {
         if path.is_read_only() {
             return Err(Errno::EROFS);
         }
-        path.inode().set_attributes(changes).map(|()| 0)
+        path.set_attributes(changes).map(|()| 0)
     }
 }
 
@@ -283,8 +283,12 @@ fn set_times(target: &Target, times: Option<[Timespec; 2]>) -> Result {
 
 /// `utimensat(2)`: without a path, of the descriptor itself (`futimens(3)`).
 pub fn sys_utimensat(directory: i32, path: UserString, times: UserPtr<[Timespec; 2]>, flags: u32) -> Result {
-    let flags = AtFlags::allowed(flags, AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH)?;
     let times = times.non_null().map(|times| read_pair(times.cast())).transpose()?;
+    if times.is_some_and(|times| times.iter().all(|time| time.nsec == UTIME_OMIT)) {
+        // "Nothing to do, we must not even check the path" (`fs/utimes.c`), nor the flags.
+        return Ok(0);
+    }
+    let flags = AtFlags::allowed(flags, AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH)?;
     let target = if path.0.is_null() && directory != AT_FDCWD {
         if !flags.is_empty() {
             return Err(Errno::EINVAL);
@@ -343,7 +347,7 @@ pub fn sys_truncate(path: UserString, size: i64) -> Result {
     match path.inode().kind() {
         FileType::Directory => Err(Errno::EISDIR),
         FileType::Regular if path.is_read_only() => Err(Errno::EROFS),
-        FileType::Regular => path.inode().truncate(size).map(|()| 0),
+        FileType::Regular => path.truncate(size).map(|()| 0),
         _ => Err(Errno::EINVAL),
     }
 }
@@ -353,11 +357,11 @@ pub fn sys_ftruncate(fd: i32, size: i64) -> Result {
     let size = size_of(size)?;
     let file = descriptor(fd)?;
     file.require_not_path_only()?;
-    let inode = file.inode()?;
-    if inode.kind() != FileType::Regular || !file.access().can_write() {
+    let path = file.path().ok_or(Errno::EINVAL)?;
+    if path.inode().kind() != FileType::Regular || !file.access().can_write() {
         return Err(Errno::EINVAL);
     }
-    inode.truncate(size).map(|()| 0)
+    path.truncate(size).map(|()| 0)
 }
 
 /// `fallocate(2)`.
@@ -381,7 +385,9 @@ pub fn sys_fallocate(fd: i32, mode: u32, offset: i64, len: i64) -> Result {
     if offset.checked_add(len).is_none() {
         return Err(Errno::EFBIG);
     }
-    inode.allocate(flags, offset as u64, len as u64).map(|()| 0)
+    inode.allocate(flags, offset as u64, len as u64)?;
+    file.tell_allocated();
+    Ok(0)
 }
 
 /// `statfs(2)`.

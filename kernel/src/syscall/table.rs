@@ -12,8 +12,8 @@ use linux_abi::{
 };
 
 use super::{
-    Argument, Result, UserString, credentials, directory, epoll, event, fd, file, futex, info, lock, memory,
-    name, pipe, poll, process, random, schedule, signals, socket, stat, thread, time, timer, xattr,
+    Argument, Result, UserString, credentials, directory, epoll, event, fd, file, futex, info, inotify, lock,
+    memory, name, pipe, poll, process, random, schedule, signals, socket, stat, thread, time, timer, xattr,
 };
 use crate::user::UserPtr;
 
@@ -242,6 +242,9 @@ syscalls! {
     234 => signals::sys_tgkill(pid: i32, tid: i32, signal: u32);
     235 => stat::sys_utimes(path: UserString, times: UserPtr<Timeval>);
     247 => process::sys_waitid(kind: u32, id: i32, info: UserPtr<u8>, options: u32, usage: UserPtr<u8>);
+    253 => inotify::sys_inotify_init();
+    254 => inotify::sys_inotify_add_watch(fd: i32, path: UserString, mask: u32);
+    255 => inotify::sys_inotify_rm_watch(fd: i32, descriptor: i32);
     257 => file::sys_openat(directory: i32, path: UserString, flags: u32, mode: u32);
     258 => directory::sys_mkdirat(directory: i32, path: UserString, mode: u32);
     259 => directory::sys_mknodat(directory: i32, path: UserString, mode: u32, device: u32);
@@ -274,6 +277,7 @@ syscalls! {
     291 => epoll::sys_epoll_create1(flags: u32);
     292 => fd::sys_dup3(fd: i32, new: i32, flags: u32);
     293 => pipe::sys_pipe2(descriptors: UserPtr<[i32; 2]>, flags: u32);
+    294 => inotify::sys_inotify_init1(flags: u32);
     295 => file::sys_preadv(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, offset: i64);
     296 => file::sys_pwritev(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, offset: i64);
     297 => signals::sys_rt_tgsigqueueinfo(pid: i32, tid: i32, signal: u32, info: UserPtr<SigInfo>);

@@ -80,7 +80,7 @@ fn set(
         return Err(Errno::EROFS);
     }
     check_kind(path.inode(), &name, Errno::EPERM)?;
-    path.inode().set_xattr(&name, &value, mode).map(|()| 0)
+    path.set_xattr(&name, &value, mode).map(|()| 0)
 }
 
 fn get(path: core::result::Result<Path, Errno>, name: UserString, into: UserPtr<u8>, room: usize) -> Result {
@@ -111,7 +111,7 @@ fn remove(path: core::result::Result<Path, Errno>, name: UserString) -> Result {
         return Err(Errno::EROFS);
     }
     check_kind(path.inode(), &name, Errno::EPERM)?;
-    path.inode().remove_xattr(&name).map(|()| 0)
+    path.remove_xattr(&name).map(|()| 0)
 }
 
 /// `setxattr(2)`.

@@ -181,6 +181,9 @@ impl Drop for Dentry {
     /// Lets go of the ancestors one after the other: a chain of removed directories that only this
     /// dentry held would otherwise be dropped by as deep a recursion.
     fn drop(&mut self) {
+        if self.place.get_mut().state == DentryState::Removed {
+            crate::notify::dropped(self);
+        }
         let mut parent = self.place.get_mut().parent.take();
         while let Some(mut ancestor) = parent.and_then(Arc::into_inner) {
             parent = ancestor.place.get_mut().parent.take();

@@ -18,6 +18,7 @@ use crate::{
     Metadata, Mount, NewInode, Path, RenameKind, SpecialComponent,
     dentry::lock_both,
     mount::{MountTable, absolute_path},
+    notify,
     walk::Walk,
 };
 
@@ -245,6 +246,7 @@ impl Namespace {
         Self::require_changeable(directory)?;
         let inode = directory.inode().create(name, new, permissions)?;
         let dentry = self.dentries.insert(&directory.dentry, &mut children, name, inode);
+        notify::created(directory.inode(), name, dentry.inode());
         Ok(Path { mount: directory.mount.clone(), dentry })
     }
 
@@ -285,6 +287,7 @@ impl Namespace {
         }
         directory.inode().link(&name, target.inode())?;
         self.dentries.insert(&directory.dentry, &mut children, &name, target.inode().clone());
+        notify::linked(directory.inode(), &name, target.inode());
         Ok(())
     }
 
@@ -345,6 +348,7 @@ impl Namespace {
         }
         remove(directory.inode(), name, &target)?;
         directory.dentry.remove_child(&mut children, name);
+        notify::removed(directory.inode(), name, &target);
         // First the lock: the target's drop may free the inode's blocks.
         drop(children);
         drop(target);
@@ -451,6 +455,8 @@ impl Namespace {
             old_dir.inode().rename(&old_name, new_dir.inode(), &new_name, kind)?;
         }
 
+        let from = notify::Side { directory: old_dir.inode(), name: &old_name };
+        let to = notify::Side { directory: new_dir.inode(), name: &new_name };
         old_dir.dentry.take_child(&mut old_children, &old_name);
         let new_names = new_children.as_deref_mut().unwrap_or(&mut old_children);
         match (&target, kind) {
@@ -459,6 +465,8 @@ impl Namespace {
                 source.move_to(&new_dir.dentry, &new_name);
                 old_children.insert(&old_name, target.clone());
                 target.move_to(&old_dir.dentry, &old_name);
+                notify::renamed(&from, &to, source.inode(), None);
+                notify::renamed(&to, &from, target.inode(), None);
             }
             (target, _) => {
                 if target.is_some() {
@@ -467,6 +475,7 @@ impl Namespace {
                 new_names.insert(&new_name, source.clone());
                 source.move_to(&new_dir.dentry, &new_name);
                 old_children.insert_absent(&old_name);
+                notify::renamed(&from, &to, source.inode(), target.as_ref().map(|target| target.inode()));
             }
         }
         // First the locks: the target's drop may free the inode's blocks.

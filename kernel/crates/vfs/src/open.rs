@@ -8,7 +8,7 @@ use linux_abi::{
 };
 
 use crate::{
-    AccessMode, Blocking, Dentry, Ending, FinalLink, Last, Namespace, NewInode, OpenFile, Path,
+    AccessMode, Blocking, Dentry, Ending, FinalLink, Last, Namespace, NewInode, OpenFile, Path, notify,
     regular::PathFile, walk::Walk,
 };
 
@@ -178,8 +178,10 @@ impl Namespace {
         }
         let blocking = if flags.contains(OpenFlags::NONBLOCK) { Blocking::No } else { Blocking::Yes };
         let file = self.open_inode(&path, access, blocking)?;
+        // The order of Linux since 6.5: opened, then truncated.
+        notify::opened(&path);
         if truncates && kind == FileType::Regular && found == Found::Existing {
-            path.inode().truncate(0)?;
+            path.truncate(0)?;
         }
         Ok(OpenFile::at_path(file, path, access, flags))
     }

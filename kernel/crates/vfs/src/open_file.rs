@@ -20,6 +20,7 @@ use crate::{
     AccessMode, Blocking, CloseWatch, DentryState, DirectoryEntry, EntrySink, File, FileSystem, Inode,
     InodeId, Metadata, Namespace, Path, ReadDst, Seekable, SyncKind, WritePosition, WriteSrc,
     locks::{LockOwner, LockTable},
+    notify,
 };
 
 /// What `open(2)` made.
@@ -141,22 +142,49 @@ impl OpenFile {
     /// Reads at the file's own offset and moves it on.
     pub fn read(&self, dst: &mut dyn ReadDst, blocking: Blocking) -> Result<usize, Errno> {
         self.require_readable()?;
-        match self.file.seekable() {
-            Seekable::No | Seekable::StaysAtStart => self.file.read_at(0, dst, blocking),
+        let done = match self.file.seekable() {
+            Seekable::No | Seekable::StaysAtStart => self.file.read_at(0, dst, blocking)?,
             Seekable::Yes => {
                 let mut offset = self.offset.lock();
                 let done = self.file.read_at(*offset, dst, blocking)?;
                 *offset += done as u64;
-                Ok(done)
+                done
             }
+        };
+        self.tell_read(done);
+        Ok(done)
+    }
+
+    /// Tells those who watch that `done` bytes were read.
+    fn tell_read(&self, done: usize) {
+        if let Some(path) = &self.path
+            && done > 0
+        {
+            notify::read(path);
         }
+    }
+
+    /// Tells those who watch that `done` bytes were written.
+    fn tell_written(&self, done: usize) {
+        if let Some(path) = &self.path
+            && done > 0
+        {
+            notify::written(path);
+        }
+    }
+
+    /// Space was given to or taken from the file (`fallocate(2)`): that counts as a write.
+    pub fn tell_allocated(&self) {
+        self.path.as_ref().inspect(|path| notify::written(path));
     }
 
     /// Reads at `offset` (`pread(2)`).
     pub fn read_at(&self, offset: u64, dst: &mut dyn ReadDst, blocking: Blocking) -> Result<usize, Errno> {
         self.require_readable()?;
         self.require_seekable()?;
-        self.file.read_at(offset, dst, blocking)
+        let done = self.file.read_at(offset, dst, blocking)?;
+        self.tell_read(done);
+        Ok(done)
     }
 
     /// Writes at the file's own offset, or its end with `O_APPEND`, and moves the offset on.
@@ -176,6 +204,7 @@ impl OpenFile {
                 written.bytes
             }
         };
+        self.tell_written(done);
         self.sync_if_asked(done)?;
         Ok(done)
     }
@@ -190,6 +219,7 @@ impl OpenFile {
             WritePosition::At(offset)
         };
         let written = self.file.write_position(position, src, blocking)?;
+        self.tell_written(written.bytes);
         self.sync_if_asked(written.bytes)?;
         Ok(written.bytes)
     }
@@ -297,14 +327,16 @@ impl OpenFile {
             *offset = 2;
         }
         let cookie = if *offset == 2 { 0 } else { *offset };
-        directory.read_directory(cookie, &mut |entry| {
+        let outcome = directory.read_directory(cookie, &mut |entry| {
             let next = entry.next_cookie;
             let flow = sink(entry);
             if flow == ControlFlow::Continue(()) {
                 *offset = next;
             }
             flow
-        })
+        });
+        notify::read(path);
+        outcome
     }
 
     /// Owner of locks that belong to this open file.
@@ -332,6 +364,11 @@ impl Drop for OpenFile {
             && let Some(path) = &self.path
         {
             LockTable::global().release_all(path.inode().id(), LockOwner::OpenFile(self.id));
+        }
+        if let Some(path) = &self.path
+            && !self.flags().contains(OpenFlags::PATH)
+        {
+            notify::closed(path, self.access.can_write());
         }
     }
 }
