@@ -3,7 +3,7 @@
 //! Most allocations are small and of a few sizes; those are served from this CPU's own lists, with interrupts
 //! masked and no lock. The lists are filled from and spilled to `talc` in batches, under [`TALC`]'s lock. Memory
 //! comes from the frame allocator in chunks; whole pages and more could be had there directly, and page-sized
-//! objects should be.
+//! objects should be. Blocks above [`large::THRESHOLD`] are [`large`]'s.
 
 use core::{
     alloc::{GlobalAlloc, Layout},
@@ -19,6 +19,8 @@ use talc::{
 };
 
 use crate::arch::cpu;
+
+mod large;
 
 /// Memory asked from the frame allocator at a time: 2^order pages, at least.
 const CHUNK_ORDER: u32 = 6;
@@ -43,6 +45,9 @@ unsafe impl Source for FrameSource {
         // Room for the block, its alignment and talc's own words.
         let pages = (layout.size() + layout.align() + 1024).div_ceil(frames::PAGE_SIZE);
         let wanted = pages.next_power_of_two().trailing_zeros();
+        if wanted > frames::MAX_ORDER {
+            return Err(());
+        }
         // The interrupt mask of our lock keeps the frame allocator from waiting for reclaim here.
         let order = wanted.max(CHUNK_ORDER);
         let (address, order) = match frames::alloc_frames(order) {
@@ -124,6 +129,9 @@ static HEAP: KernelHeap = KernelHeap;
 unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(class) = class_of(layout) else {
+            if layout.size() > large::THRESHOLD {
+                return large::allocate(layout);
+            }
             // SAFETY: the caller's layout.
             return unsafe { TALC.lock().allocate(layout) }.map_or(ptr::null_mut(), NonNull::as_ptr);
         };
@@ -145,6 +153,10 @@ unsafe impl GlobalAlloc for KernelHeap {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let Some(class) = class_of(layout) else {
+            if layout.size() > large::THRESHOLD {
+                // SAFETY: the caller's promise: allocated here with this layout.
+                return unsafe { large::deallocate(block, layout) };
+            }
             // SAFETY: the caller's promise: allocated here with this layout, so by `talc`.
             return unsafe { TALC.lock().deallocate(block, layout) };
         };

@@ -4,8 +4,12 @@
 //! |---|---|---|
 //! | `0x1_0000` | `0x7fff_ffff_f000` | the application |
 //! | `0xffff_8880_0000_0000` | + physical memory | the direct map |
-//! | `0xffff_c900_0000_0000` | + 64 TiB | kernel stacks and device registers |
+//! | `0xffff_c900_0000_0000` | + 16 TiB | kernel stacks |
+//! | `0xffff_d900_0000_0000` | + 16 TiB | device registers |
+//! | `0xffff_e900_0000_0000` | + 512 GiB | large blocks of the kernel's heap |
 //! | `0xffff_ffff_8000_0000` | + 1 GiB | the kernel's image |
+
+use core::ops::Range;
 
 use x86_64::VirtAddr;
 
@@ -20,6 +24,9 @@ pub const KERNEL_STACKS: u64 = 0xffff_c900_0000_0000;
 
 /// Device registers, mapped uncached.
 pub const MMIO: u64 = 0xffff_d900_0000_0000;
+
+/// Large blocks of the kernel's heap (see `heap::large`): one entry of the page-table root.
+pub const LARGE_BLOCKS: Range<u64> = 0xffff_e900_0000_0000..0xffff_e980_0000_0000;
 
 /// Offset of the kernel image's addresses from where it was loaded.
 pub const KERNEL_OFFSET: u64 = 0xffff_ffff_8000_0000;

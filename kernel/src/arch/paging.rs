@@ -102,7 +102,7 @@ pub unsafe fn init(memory: &[Range<u64>], early: Range<u64>) -> Range<u64> {
         }
     }
     // Give every part of the upper half its second level now.
-    for area in [layout::KERNEL_STACKS, layout::MMIO] {
+    for area in [layout::KERNEL_STACKS, layout::MMIO, layout::LARGE_BLOCKS.start] {
         ensure_second_level(root, area, &mut early);
     }
     KERNEL_ROOT.store(root, Ordering::Release);
@@ -209,7 +209,8 @@ pub fn map_mmio(phys: u64, len: usize) -> *mut u8 {
     (virt + (phys - start)) as *mut u8
 }
 
-/// Maps fresh zeroed memory at `range`, whose pages were not mapped. Used for kernel stacks.
+/// Maps fresh zeroed memory at `range`, whose pages were not mapped. Used for kernel stacks and large blocks of
+/// the heap.
 pub fn map_fresh(range: Range<u64>) -> Result<(), frames::OutOfMemory> {
     for address in range.clone().step_by(4096) {
         let page = match frames::PageRef::new_zeroed() {
