@@ -14,10 +14,11 @@
 use alloc::sync::Arc;
 use core::{
     cell::{Cell, UnsafeCell},
-    sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 use ksync::SpinLock;
+use linux_abi::process::SchedPolicy;
 use run_queue::{Arrival, Entity, Nice, Preemption, RunQueue, Turn};
 use x86_64::{
     VirtAddr,
@@ -56,6 +57,8 @@ pub(crate) struct ThreadState {
     /// CPUs that it may run on, as a set of indices.
     affinity: AtomicU64,
     nice: AtomicI32,
+    /// `sched_setscheduler(2)`: one of the fair policies, as a number.
+    policy: AtomicU32,
     /// When it was put on its CPU, or charged last.
     since_ns: AtomicU64,
     /// Processor time up to `since_ns`.
@@ -78,6 +81,7 @@ impl ThreadState {
             cpu: AtomicUsize::new(0),
             affinity: AtomicU64::new(u64::MAX),
             nice: AtomicI32::new(0),
+            policy: AtomicU32::new(SchedPolicy::Normal as u32),
             since_ns: AtomicU64::new(0),
             cpu_time_ns: AtomicU64::new(0),
             voluntary_switches: AtomicU64::new(0),
@@ -228,7 +232,7 @@ fn enqueue(target: usize, thread: Arc<Thread>, arrival: Arrival) {
     let (first, preempts) = {
         let mut queue = cpu_queue.queue.lock();
         let mut entity = thread.sched.entity.get();
-        entity.set_nice(Nice::clamped(thread.sched.nice.load(Ordering::Relaxed)));
+        entity.set_nice(effective_nice(&thread));
         let preempts = queue.enqueue(thread, entity, arrival) == Preemption::Now;
         cpu_queue.waiting.store(queue.waiting(), Ordering::Relaxed);
         (queue.waiting() == 1, preempts)
@@ -687,14 +691,35 @@ pub fn set_nice(thread: &Thread, nice: i32) {
     thread.sched.nice.store(nice, Ordering::Relaxed);
     if core::ptr::eq(thread, task::current()) {
         let irq = ksync::platform::irq_save();
-        QUEUES[cpu::index()].queue.lock().set_running_nice(Nice::clamped(nice));
+        QUEUES[cpu::index()].queue.lock().set_running_nice(effective_nice(thread));
         ksync::platform::irq_restore(irq);
     }
+}
+
+/// The nice value that a thread is scheduled by: with `SCHED_IDLE` the least weight that there is.
+fn effective_nice(thread: &Thread) -> Nice {
+    if thread.sched.policy.load(Ordering::Relaxed) == SchedPolicy::Idle as u32 {
+        Nice::clamped(19)
+    } else {
+        Nice::clamped(thread.sched.nice.load(Ordering::Relaxed))
+    }
+}
+
+/// The scheduling policy.
+pub fn policy(thread: &Thread) -> SchedPolicy {
+    SchedPolicy::from_raw(thread.sched.policy.load(Ordering::Relaxed)).unwrap_or(SchedPolicy::Normal)
+}
+
+/// Sets the scheduling policy, a fair one; takes effect as [`set_nice`] does.
+pub fn set_policy(thread: &Thread, policy: SchedPolicy) {
+    thread.sched.policy.store(policy as u32, Ordering::Relaxed);
+    set_nice(thread, nice(thread));
 }
 
 /// Gives a thread that has not started yet what `clone(2)` lets it inherit.
 pub fn inherit(thread: &Thread, from: &Thread) {
     set_nice(thread, nice(from));
+    set_policy(thread, policy(from));
     thread.sched.affinity.store(from.sched.affinity.load(Ordering::Relaxed), Ordering::Relaxed);
 }
 

@@ -7,7 +7,7 @@
 //! held or after, and cleared only with both held and nothing deliverable; so whoever sees it clear has missed nothing.
 
 use alloc::sync::Arc;
-use core::ops::DerefMut;
+use core::{ops::DerefMut, sync::atomic::Ordering};
 
 use ::ipc::posix_timer::Sent;
 use ksync::SpinLock;
@@ -121,7 +121,8 @@ pub fn send_to_thread(thread: &Thread, signal: Signal, info: SigInfo) -> Result<
 
 /// Sends a signal to the process: to any thread that does not block it.
 pub fn send_to_process(signal: Signal, info: SigInfo) -> Result<Sent, Errno> {
-    let threads = task::threads();
+    let mut threads = task::threads();
+    threads.retain(|thread| !thread.ended.load(Ordering::Relaxed));
     let (sent, taker) = {
         let mut shared = SHARED.lock();
         if shared.dispositions.is_ignored(signal)
@@ -166,7 +167,7 @@ pub fn interrupts_wait(thread: &Thread) -> bool {
     let pending = signals.pending.set().union(shared.pending.set());
     let wanted = pending.difference(signals.blocked).union(pending.intersection(signals.awaited));
     if wanted.is_empty() {
-        thread.work_pending.store(task::is_exiting(), core::sync::atomic::Ordering::SeqCst);
+        thread.work_pending.store(task::is_exiting(), Ordering::SeqCst);
     }
     !wanted.is_empty()
 }
@@ -210,7 +211,7 @@ pub fn set_mask(mask: SigSet) -> SigSet {
     let mut signals = thread.signals.lock();
     let former = core::mem::replace(&mut signals.blocked, mask.blockable());
     if signals.is_deliverable(&shared) {
-        thread.work_pending.store(true, core::sync::atomic::Ordering::SeqCst);
+        thread.work_pending.store(true, Ordering::SeqCst);
     }
     former
 }
@@ -227,7 +228,7 @@ pub fn set_mask_for_call(mask: SigSet) {
     let thread = task::current();
     thread.signals.lock().saved_mask.get_or_insert(former);
     // The way out must look, to put the mask back.
-    thread.work_pending.store(true, core::sync::atomic::Ordering::SeqCst);
+    thread.work_pending.store(true, Ordering::SeqCst);
 }
 
 /// Puts the mask back that [`set_mask_for_call`] replaced, for a call that no signal has interrupted: what came in the
@@ -239,7 +240,7 @@ pub fn end_mask_for_call() {
     if let Some(mask) = signals.saved_mask.take() {
         signals.blocked = mask;
         if signals.is_deliverable(&shared) {
-            thread.work_pending.store(true, core::sync::atomic::Ordering::SeqCst);
+            thread.work_pending.store(true, Ordering::SeqCst);
         }
     }
 }
@@ -352,7 +353,7 @@ fn force(signal: Signal, info: SigInfo, context: Option<(u64, u64, u64)>) {
     signals.blocked = shared.dispositions.force(signal, signals.blocked);
     // A fault's information is from the kernel and never limited.
     let _ = signals.pending.queue(signal, info);
-    thread.work_pending.store(true, core::sync::atomic::Ordering::SeqCst);
+    thread.work_pending.store(true, Ordering::SeqCst);
 }
 
 /// Delivers what is pending for the running thread: sets `frame` up for a handler, or ends the process. `restart` tells what
@@ -374,7 +375,7 @@ pub fn deliver(frame: &mut TrapFrame, restart: &mut syscall::Restart) -> bool {
                         continue;
                     }
                 }
-                thread.work_pending.store(task::is_exiting(), core::sync::atomic::Ordering::SeqCst);
+                thread.work_pending.store(task::is_exiting(), Ordering::SeqCst);
                 break;
             };
             let Some(signal) = info.signal() else { continue };
@@ -542,7 +543,7 @@ pub fn return_from_handler(frame: &mut TrapFrame) -> Result<(), Errno> {
             signals.alternate_stack = stack;
         }
         if signals.is_deliverable(&shared) {
-            thread.work_pending.store(true, core::sync::atomic::Ordering::SeqCst);
+            thread.work_pending.store(true, Ordering::SeqCst);
         }
     }
     match &state {

@@ -286,7 +286,13 @@ fn describe_thread(thread: &Arc<Thread>) -> ThreadInfo {
     ThreadInfo {
         tid: thread.tid,
         name: thread.name_text(),
-        state: if sched::is_running(thread) { 'R' } else { 'S' },
+        state: if thread.ended.load(core::sync::atomic::Ordering::Relaxed) {
+            'Z'
+        } else if sched::is_running(thread) {
+            'R'
+        } else {
+            'S'
+        },
         cpu_ns: sched::cpu_time_ns(thread),
         faults: [load(&thread.minor_faults), load(&thread.major_faults)],
         cpu: sched::last_cpu(thread) as u32,

@@ -4,7 +4,7 @@ use address_space::{MapRequest, MapSource, Permission};
 use linux_abi::{
     Errno,
     file::Seals,
-    memory::{MapFlags, MremapFlags, Prot},
+    memory::{MapFlags, MapType, MremapFlags, Prot},
 };
 
 use super::Result;
@@ -20,12 +20,13 @@ pub fn sys_mmap(address: usize, len: usize, prot: u32, flags: u32, fd: i32, offs
         return Err(Errno::EINVAL);
     }
     let map_flags = MapFlags::from_bits_retain(flags & !TYPE_MASK);
-    let source = if map_flags.contains(MapFlags::ANONYMOUS) { None } else { source_of(fd)? };
+    let prot = Prot::from_bits_truncate(prot); // Linux looks at these bits only
+    let source =
+        if map_flags.contains(MapFlags::ANONYMOUS) { None } else { source_of(fd, prot, flags & TYPE_MASK)? };
     space().mmap(MapRequest {
         address,
         len,
-        // Linux looks at these bits only.
-        prot: Prot::from_bits_truncate(prot),
+        prot,
         map_type: flags & TYPE_MASK,
         flags: map_flags,
         source,
@@ -33,12 +34,17 @@ pub fn sys_mmap(address: usize, len: usize, prot: u32, flags: u32, fd: i32, offs
     })
 }
 
-/// What a descriptor lets be mapped; `None` if that is anonymous memory. `ENODEV` if it has no memory.
-fn source_of(fd: i32) -> core::result::Result<Option<MapSource>, Errno> {
+/// What a descriptor lets be mapped; `None` if it is fresh memory. `EACCES` if it was not opened for reading, `ENODEV` if it
+/// has no memory.
+fn source_of(fd: i32, prot: Prot, map_type: u32) -> core::result::Result<Option<MapSource>, Errno> {
     let file = fs::descriptor(fd)?;
     file.require_not_path_only()?;
     if fs::is_zero_device(&file) {
-        return Ok(None);
+        let writes_through = prot.contains(Prot::WRITE) && map_type != MapType::Private as u32;
+        return match file.access().can_read() && (file.access().can_write() || !writes_through) {
+            true => Ok(None),
+            false => Err(Errno::EACCES),
+        };
     }
     let granted = |yes| if yes { Permission::Granted } else { Permission::Denied };
     let seals = file.inode().and_then(|inode| inode.seals()).unwrap_or(Seals::empty());

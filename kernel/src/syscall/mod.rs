@@ -35,6 +35,7 @@ pub mod inotify;
 pub mod lock;
 pub mod memory;
 pub mod pipe;
+pub mod policy;
 pub mod poll;
 pub mod process;
 pub mod random;
@@ -126,11 +127,8 @@ extern "C" fn syscall_handler(frame: &mut TrapFrame) -> bool {
         whole_frame = true;
     } else {
         let arguments = [frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9];
-        let result = if is_traced() {
-            traced_dispatch(number, arguments)
-        } else {
-            dispatch(number, arguments)
-        };
+        let result =
+            if is_traced() { traced_dispatch(number, arguments) } else { dispatch(number, arguments) };
         match result {
             Ok(value) => frame.rax = value as u64,
             Err(

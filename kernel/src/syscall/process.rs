@@ -1,6 +1,6 @@
 //! The process: its place among processes, limits, usage.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use linux_abi::{
     Errno,
@@ -98,8 +98,8 @@ pub fn sys_reboot(magic1: u32, magic2: u32, command: u32, _argument: u64) -> Res
     }
 }
 
-/// The limits, current and maximum, by [`Resource`]. Only `NOFILE` and `SIGPENDING` have somebody who heeds them; the others are
-/// what Linux gives root.
+/// The limits, current and maximum, by [`Resource`]. Those that nobody heeds in [`set_limit`] are what Linux
+/// gives root.
 static LIMITS: LazyLock<[[AtomicU64; 2]; Resource::COUNT]> = LazyLock::new(|| {
     const MIB: u64 = 1 << 20;
     core::array::from_fn(|index| {
@@ -135,8 +135,13 @@ fn set_limit(resource: Resource, new: Rlimit) -> core::result::Result<(), Errno>
     let [current, maximum] = &LIMITS[resource as usize];
     current.store(new.current, Ordering::Relaxed);
     maximum.store(new.maximum, Ordering::Relaxed);
+    // `INFINITY` is no limit here as well.
+    let store_bytes = |limit: &AtomicUsize| limit.store(new.current as usize, Ordering::Relaxed);
     match resource {
         Resource::Nofile => crate::fs::set_descriptor_limit(new.current as usize),
+        Resource::Stack => store_bytes(&mm::space().limits().stack_bytes),
+        Resource::As => store_bytes(&mm::space().limits().address_space_bytes),
+        Resource::Data => store_bytes(&mm::space().limits().data_bytes),
         Resource::Sigpending => crate::signal::BUDGET.set_limit(new.current as usize),
         _ => {}
     }

@@ -69,9 +69,12 @@ pub fn sys_sched_setscheduler(tid: i32, policy: i32, parameter: UserPtr<i32>) ->
         return Err(Errno::EINVAL);
     }
     let priority = parameter.non_null().ok_or(Errno::EINVAL)?.read()?;
-    thread(tid)?;
+    let thread = thread(tid)?;
     match check_policy(policy)? {
-        SchedPolicy::Normal | SchedPolicy::Batch | SchedPolicy::Idle if priority == 0 => Ok(0),
+        policy @ (SchedPolicy::Normal | SchedPolicy::Batch | SchedPolicy::Idle) if priority == 0 => {
+            sched::set_policy(&thread, policy);
+            Ok(0)
+        }
         SchedPolicy::Fifo | SchedPolicy::RoundRobin if (1..=99).contains(&priority) => {
             refuse_once!("real-time scheduling is not offered: EPERM");
             Err(Errno::EPERM)
@@ -82,8 +85,7 @@ pub fn sys_sched_setscheduler(tid: i32, policy: i32, parameter: UserPtr<i32>) ->
 
 /// `sched_getscheduler(2)`.
 pub fn sys_sched_getscheduler(tid: i32) -> Result {
-    thread(tid)?;
-    Ok(SchedPolicy::Normal as usize)
+    Ok(sched::policy(&*thread(tid)?) as usize)
 }
 
 /// `sched_setparam(2)`.

@@ -13,7 +13,8 @@ use linux_abi::{
 
 use super::{
     Argument, Result, UserString, credentials, directory, epoll, event, fd, file, futex, info, inotify, lock,
-    memory, name, pipe, poll, process, random, schedule, signals, socket, stat, thread, time, timer, xattr,
+    memory, name, pipe, policy, poll, process, random, schedule, signals, socket, stat, thread, time, timer,
+    xattr,
 };
 use crate::user::UserPtr;
 
@@ -241,6 +242,9 @@ syscalls! {
     233 => epoll::sys_epoll_ctl(epoll: i32, operation: u32, fd: i32, event: UserPtr<EpollEvent>);
     234 => signals::sys_tgkill(pid: i32, tid: i32, signal: u32);
     235 => stat::sys_utimes(path: UserString, times: UserPtr<Timeval>);
+    237 => policy::sys_mbind(address: usize, len: usize, mode: u32, nodes: UserPtr<u64>, max_node: usize, flags: u32);
+    238 => policy::sys_set_mempolicy(mode: u32, nodes: UserPtr<u64>, max_node: usize);
+    239 => policy::sys_get_mempolicy(mode: UserPtr<u32>, nodes: UserPtr<u64>, max_node: usize, address: usize, flags: u64);
     247 => process::sys_waitid(kind: u32, id: i32, info: UserPtr<u8>, options: u32, usage: UserPtr<u8>);
     253 => inotify::sys_inotify_init();
     254 => inotify::sys_inotify_add_watch(fd: i32, path: UserString, mask: u32);
@@ -260,6 +264,7 @@ syscalls! {
     269 => stat::sys_faccessat(directory: i32, path: UserString, mode: u32);
     270 => poll::sys_pselect6(descriptors: i32, read: UserPtr<u64>, write: UserPtr<u64>, except: UserPtr<u64>, timeout: UserPtr<Timespec>, mask: UserPtr<[u64; 2]>);
     271 => poll::sys_ppoll(fds: UserPtr<PollFd>, count: u32, timeout: UserPtr<Timespec>, mask: UserPtr<u64>, mask_size: usize);
+    272 => thread::sys_unshare(flags: u64);
     273 => futex::sys_set_robust_list(head: u64, len: usize);
     274 => futex::sys_get_robust_list(tid: i32, head: UserPtr<u64>, len: UserPtr<usize>);
     277 => file::sys_sync_file_range(fd: i32, offset: i64, len: i64, flags: u32);

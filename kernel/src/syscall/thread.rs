@@ -1,7 +1,7 @@
 //! Creating and ending threads; what belongs to one.
 
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use linux_abi::{
     Errno,
@@ -71,6 +71,8 @@ pub fn sys_clone3(arguments: UserPtr<u8>, size: usize) -> Result {
     let flags = arguments.flags.bits();
     if flags & (CSIGNAL | CloneFlags::DETACHED.bits()) & !CloneFlags::CLEAR_SIGHAND.bits() != 0
         || arguments.exit_signal > CSIGNAL
+        // A thread tells nobody of its end.
+        || (arguments.flags.contains(CloneFlags::THREAD) && arguments.exit_signal != 0)
         || (arguments.stack == 0) != (arguments.stack_size == 0)
         || arguments.stack.checked_add(arguments.stack_size).is_none_or(|end| end > USER_END)
     {
@@ -92,6 +94,9 @@ fn clone(arguments: CloneArgs) -> Result {
         refuse_once!("clone with {unsupported:?} is refused: EINVAL");
         return Err(Errno::EINVAL);
     }
+    if flags.contains(CloneFlags::SETTLS) && arguments.tls >= USER_END {
+        return Err(Errno::EPERM);
+    }
     let creator = task::current();
     let mut frame = creator.frame().clone();
     frame.rax = 0;
@@ -106,6 +111,7 @@ fn clone(arguments: CloneArgs) -> Result {
     })?;
     sched::copy_extended_state(&thread);
     *thread.name.lock() = *creator.name.lock();
+    thread.inherit(creator);
     sched::inherit(&thread, creator);
     let tid = thread.tid;
     // Before it runs, since it may look at them first. As on Linux, an address that cannot be written is the caller's problem.
@@ -152,9 +158,20 @@ pub fn sys_execveat(
     no_processes()
 }
 
+/// `unshare(2)`: threads share what they share; only nothing can be had apart.
+pub fn sys_unshare(flags: u64) -> Result {
+    if flags == 0 {
+        return Ok(0);
+    }
+    refuse_once!(
+        "unshare({flags:#x}) is refused: there are no name spaces, and threads share their files: EINVAL"
+    );
+    Err(Errno::EINVAL)
+}
+
 /// `exit(2)`: ends this thread.
 pub fn sys_exit(status: i32) -> Result {
-    task::exit_thread_with_status(status)
+    task::exit_thread(status)
 }
 
 /// `exit_group(2)`: ends the process.
@@ -194,6 +211,9 @@ pub fn sys_arch_prctl(code: u32, address: u64) -> Result {
     }
 }
 
+/// Whether a core may be dumped (`PR_SET_DUMPABLE`). None ever is; the value is kept for those who ask.
+static DUMPABLE: AtomicU32 = AtomicU32::new(1);
+
 /// `prctl(2)`.
 pub fn sys_prctl(option: u32, a: u64, b: u64, c: u64, d: u64) -> Result {
     let thread = task::current();
@@ -206,14 +226,22 @@ pub fn sys_prctl(option: u32, a: u64, b: u64, c: u64, d: u64) -> Result {
             Ok(0)
         }
         prctl::PR_GET_NAME => UserPtr::<[u8; 16]>::new(a).write(*thread.name.lock()).map(|()| 0),
-        prctl::PR_GET_DUMPABLE => Ok(1),
+        prctl::PR_GET_DUMPABLE => Ok(DUMPABLE.load(Ordering::Relaxed) as usize),
         prctl::PR_SET_DUMPABLE if a > 1 => Err(Errno::EINVAL),
-        prctl::PR_SET_DUMPABLE => Ok(0),
+        prctl::PR_SET_DUMPABLE => {
+            DUMPABLE.store(a as u32, Ordering::Relaxed);
+            Ok(0)
+        }
         prctl::PR_GET_KEEPCAPS | prctl::PR_GET_SECCOMP => Ok(0),
         // A range of memory gets a name, which is for show only.
         prctl::PR_SET_VMA if a == prctl::PR_SET_VMA_ANON_NAME => Ok(0),
-        prctl::PR_SET_TIMERSLACK => Ok(0), // timers are exact
-        prctl::PR_GET_TIMERSLACK => Ok(1),
+        // Timers are exact, whatever is allowed; what was asked for is told again.
+        prctl::PR_SET_TIMERSLACK => {
+            let slack_ns = if a == 0 { task::DEFAULT_TIMER_SLACK_NS } else { a };
+            thread.timer_slack_ns.store(slack_ns, Ordering::Relaxed);
+            Ok(0)
+        }
+        prctl::PR_GET_TIMERSLACK => Ok(thread.timer_slack_ns.load(Ordering::Relaxed) as usize),
         prctl::PR_SET_NO_NEW_PRIVS if a == 1 && b == 0 && c == 0 && d == 0 => Ok(0),
         prctl::PR_SET_NO_NEW_PRIVS => Err(Errno::EINVAL),
         prctl::PR_GET_NO_NEW_PRIVS => Ok(0),

@@ -1,7 +1,8 @@
 //! The process and its threads.
 //!
 //! There is one process, with id 1, so what Linux keeps in a process is kept in statics here and in the subsystems. The table
-//! of threads holds a reference to each thread until it has ended. [`THREADS`] is a leaf lock.
+//! of threads holds a reference to each thread until it has ended; the first thread stays in it as a zombie until the
+//! process ends. [`THREADS`] is a leaf lock.
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -18,7 +19,7 @@ pub mod stack;
 mod thread;
 
 pub use load::load_averages;
-pub use thread::{Kind, Thread, current, current_arc};
+pub use thread::{DEFAULT_TIMER_SLACK_NS, Kind, Thread, current, current_arc};
 
 /// The process's id.
 pub const PID: u32 = 1;
@@ -27,7 +28,13 @@ pub const TID_LIMIT: u32 = 4_194_304;
 /// Most threads at a time (`/proc/sys/kernel/threads-max`).
 pub const THREADS_MAX: usize = 126_000;
 
-static THREADS: SpinLock<BTreeMap<u32, Arc<Thread>>> = SpinLock::new(BTreeMap::new());
+/// The threads by their ids, and how many of them have not ended.
+struct Threads {
+    by_tid: BTreeMap<u32, Arc<Thread>>,
+    alive: usize,
+}
+
+static THREADS: SpinLock<Threads> = SpinLock::new(Threads { by_tid: BTreeMap::new(), alive: 0 });
 static LAST_TID: AtomicU32 = AtomicU32::new(PID);
 static CREATED: AtomicUsize = AtomicUsize::new(0);
 static ENDED_CPU_NS: AtomicU64 = AtomicU64::new(0);
@@ -35,14 +42,14 @@ static EXITING: AtomicBool = AtomicBool::new(false);
 /// Woken each time a thread of the process ends.
 static THREAD_ENDED: WaitQueue = WaitQueue::new();
 
-/// The threads of the process.
+/// The threads of the process, with the first one also if it has ended before the others.
 pub fn threads() -> Vec<Arc<Thread>> {
-    THREADS.lock().values().cloned().collect()
+    THREADS.lock().by_tid.values().cloned().collect()
 }
 
-/// How many threads the process has.
+/// How many threads the process has that have not ended.
 pub fn thread_count() -> usize {
-    THREADS.lock().len()
+    THREADS.lock().alive
 }
 
 /// Threads created since the start, for `/proc/stat`.
@@ -57,7 +64,7 @@ pub fn ended_cpu_ns() -> u64 {
 
 /// The thread with this id.
 pub fn thread(tid: u32) -> Option<Arc<Thread>> {
-    THREADS.lock().get(&tid).cloned()
+    THREADS.lock().by_tid.get(&tid).cloned()
 }
 
 /// The thread that a system call names: 0 is the caller. `ESRCH` if there is none, `EINVAL` for a negative id.
@@ -107,10 +114,10 @@ pub fn create_thread(new: NewThread) -> Result<Arc<Thread>, Errno> {
     let stack = stack::KernelStack::new().map_err(|_| Errno::EAGAIN)?;
     let top = stack.top();
     let mut threads = THREADS.lock();
-    if threads.len() >= THREADS_MAX || is_exiting() {
+    if threads.alive >= THREADS_MAX || is_exiting() {
         return Err(Errno::EAGAIN);
     }
-    let tid = if threads.is_empty() { PID } else { allocate_tid(&threads) };
+    let tid = if threads.by_tid.is_empty() { PID } else { allocate_tid(&threads.by_tid) };
     let signals = signal::ThreadSignals::with_mask(new.mask);
     let thread = Arc::new(Thread::new(tid, Kind::Application, Some(stack), signals));
     thread.clear_child_tid.store(new.clear_child_tid, Ordering::Relaxed);
@@ -120,7 +127,8 @@ pub fn create_thread(new: NewThread) -> Result<Arc<Thread>, Errno> {
     unsafe { (frame as *mut TrapFrame).write(new.frame) };
     sched::set_initial_fs_base(&thread, new.tls);
     sched::prepare(&thread, frame, application_thread, frame as usize);
-    threads.insert(tid, thread.clone());
+    threads.by_tid.insert(tid, thread.clone());
+    threads.alive += 1;
     CREATED.fetch_add(1, Ordering::Relaxed);
     Ok(thread)
 }
@@ -187,31 +195,38 @@ pub fn before_return_to_application(frame: &mut TrapFrame, mut restart: Restart)
         }
         interrupts::enable();
         if is_exiting() {
-            exit_thread();
+            exit_thread(0);
         }
         changed |= signal::deliver(frame, &mut restart);
         interrupts::disable();
     }
 }
 
-/// Ends the running thread (`exit(2)`). The last one ends the process, with `status`.
-pub fn exit_thread_with_status(status: i32) -> ! {
-    if thread_count() == 1 {
-        exit_process(power::End::Exited(status as u8));
-    }
-    exit_thread()
-}
-
-/// Ends the running thread.
-fn exit_thread() -> ! {
+/// Ends the running thread (`exit(2)`). The last one ends the process, with `status` (as on Linux since 5.19).
+pub fn exit_thread(status: i32) -> ! {
     let thread = current();
     if !is_exiting() {
         futex::release_robust_list(thread);
         clear_child_tid(thread);
     }
     // A signal that was meant for this thread alone dies with it; one for the process is for the others.
-    ENDED_CPU_NS.fetch_add(sched::cpu_time_ns(thread), Ordering::Relaxed);
-    THREADS.lock().remove(&thread.tid);
+    let is_last = {
+        let mut threads = THREADS.lock();
+        // The last one stays, to end the process. Decided under the lock: two may end at the same time.
+        let is_last = threads.alive == 1 && !is_exiting();
+        if !is_last {
+            threads.alive -= 1;
+            thread.ended.store(true, Ordering::Relaxed);
+            if thread.tid != PID {
+                ENDED_CPU_NS.fetch_add(sched::cpu_time_ns(thread), Ordering::Relaxed);
+                threads.by_tid.remove(&thread.tid);
+            }
+        }
+        is_last
+    };
+    if is_last {
+        exit_process(power::End::Exited(status as u8));
+    }
     THREAD_ENDED.wake_all();
     if !is_exiting() {
         signal::reassign_process_signals();
@@ -232,7 +247,7 @@ fn clear_child_tid(thread: &Thread) {
 pub fn exit_process(end: power::End) -> ! {
     if EXITING.swap(true, Ordering::SeqCst) {
         // Another thread is doing it.
-        exit_thread();
+        exit_thread(0);
     }
     let me = current();
     for thread in threads() {

@@ -11,7 +11,9 @@ use ksync::{SpinLock, TimerTarget, platform::Parker};
 use super::stack::KernelStack;
 use crate::{
     arch::{cpu, fpu::XsaveArea, trap::TrapFrame},
-    sched, signal, time,
+    sched, signal,
+    syscall::policy::MemoryPolicy,
+    time,
 };
 
 /// Park token: neither parked nor notified.
@@ -20,6 +22,9 @@ const EMPTY: u8 = 0;
 const PARKED: u8 = 1;
 /// The next park returns at once.
 const NOTIFIED: u8 = 2;
+
+/// How much later than asked timers may be by default, as Linux says.
+pub const DEFAULT_TIMER_SLACK_NS: u64 = 50_000;
 
 /// Whether a thread runs the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +48,8 @@ pub struct Thread {
     /// What the scheduler keeps; see there for who may touch it when.
     pub(crate) sched: sched::ThreadState,
     token: AtomicU8,
+    /// Whether it has ended. Only the first thread is still to be found then.
+    pub ended: AtomicBool,
     /// Its signals.
     pub signals: SpinLock<signal::ThreadSignals>,
     /// A hint that `signals` or the process's has something for this thread, or that the process ends: set with
@@ -62,6 +69,10 @@ pub struct Thread {
     frame: UnsafeCell<*mut TrapFrame>,
     /// What `restart_syscall(2)` goes on with.
     pub restart: SpinLock<Option<crate::syscall::RestartBlock>>,
+    /// `PR_SET_TIMERSLACK`, which is only told again.
+    pub timer_slack_ns: AtomicU64,
+    /// `set_mempolicy(2)`, which is only told again: the machine has one node.
+    pub memory_policy: SpinLock<MemoryPolicy>,
     /// Page faults served without and with I/O.
     pub minor_faults: AtomicU64,
     pub major_faults: AtomicU64,
@@ -82,6 +93,7 @@ impl Thread {
             stack,
             sched: sched::ThreadState::new(fpu),
             token: AtomicU8::new(EMPTY),
+            ended: AtomicBool::new(false),
             signals: SpinLock::new(signals),
             work_pending: AtomicBool::new(false),
             name: SpinLock::new([0; 16]),
@@ -91,6 +103,8 @@ impl Thread {
             syscall: AtomicUsize::new(usize::MAX),
             frame: UnsafeCell::new(core::ptr::null_mut()),
             restart: SpinLock::new(None),
+            timer_slack_ns: AtomicU64::new(DEFAULT_TIMER_SLACK_NS),
+            memory_policy: SpinLock::new(MemoryPolicy::default()),
             minor_faults: AtomicU64::new(0),
             major_faults: AtomicU64::new(0),
         }
@@ -101,6 +115,12 @@ impl Thread {
         let name = *self.name.lock();
         let len = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
         alloc::string::String::from_utf8_lossy(&name[..len]).into_owned()
+    }
+
+    /// Takes over what `clone(2)` lets a thread inherit, besides what the scheduler and the signals have.
+    pub fn inherit(&self, from: &Self) {
+        self.timer_slack_ns.store(from.timer_slack_ns.load(Ordering::Relaxed), Ordering::Relaxed);
+        *self.memory_policy.lock() = *from.memory_policy.lock();
     }
 
     /// Notes where the application's registers are. Only by the thread itself, on entry.

@@ -48,6 +48,7 @@ impl<T: Tlb> AddressSpace<T> {
                     }
                     self.check_commit(new_end - old_end)?;
                     let flags = VmFlags::READ | VmFlags::WRITE | MAY_ALL | layout.future_flags;
+                    self.check_limits(&layout, flags, new_end - old_end, 0)?;
                     let vma = Vma { flags, backing: None };
                     layout.areas.insert(old_end..new_end, vma).map_err(|_| Errno::ENOMEM)?;
                     if flags & (VmFlags::LOCKED | VmFlags::LOCKONFAULT) == VmFlags::LOCKED {

@@ -408,7 +408,9 @@ impl<T: Tlb> AddressSpace<T> {
             return Err(FaultError::NotMapped);
         }
         // As Linux counts it: the lowest area, if `mprotect` made several of the stack.
-        if range.end - address > self.config.stack_limit_bytes {
+        if range.end - address > self.limits.stack_bytes.load(Ordering::Relaxed)
+            || self.check_limits(&layout, vma.flags, range.start - address, 0).is_err()
+        {
             return Err(FaultError::NotMapped);
         }
         if let Some((before, below)) = layout.areas.find_before(range.start)

@@ -59,7 +59,7 @@ pub use mmap::{MapRequest, MapSource, Permission};
 pub use object::{ObjectRef, SharedAnonymous};
 pub use report::{AreaReport, Usage};
 pub use shared::Identity;
-pub use space::{AddressSpace, Config, HugePagePolicy, ResidentBytes};
+pub use space::{AddressSpace, Config, HugePagePolicy, Limits, ResidentBytes};
 
 /// Flushes the TLBs of all CPUs. When a call returns, no CPU can use what its TLB held of the range:
 /// it has dropped it, or will before it touches the application's memory again.

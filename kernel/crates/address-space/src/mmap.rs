@@ -4,7 +4,7 @@
 //! several mistakes gets the same errno.
 
 use alloc::sync::Arc;
-use core::ops::Range;
+use core::{ops::Range, sync::atomic::Ordering};
 
 use frames::{HUGE_PAGE_SIZE, PAGE_SIZE};
 use linux_abi::{
@@ -125,6 +125,7 @@ impl<T: Tlb> AddressSpace<T> {
                 self.check_commit(len)?;
             }
             let range = address..address + len;
+            self.check_limits(&layout, flags, len, layout.areas.mapped_bytes(range.clone()))?;
             self.unmap_locked(&mut layout, range.clone(), &mut gather)?;
             if let Some(object) = &object {
                 self.mapped_objects.lock().insert(object.key());
@@ -169,8 +170,10 @@ impl<T: Tlb> AddressSpace<T> {
             return Ok(address);
         }
         let bounds = if request.flags.contains(MapFlags::MAP_32BIT) { LOW_BOUNDS } else { lowest..limit };
-        if address != 0 {
-            let hint = page_align(address).unwrap_or(limit).max(lowest);
+        // Linux rounds a hint down (`round_hint_to_min`).
+        let hint = address & !(PAGE_SIZE - 1);
+        if hint != 0 {
+            let hint = hint.max(lowest);
             if hint >= bounds.start
                 && hint <= bounds.end.saturating_sub(len)
                 && areas.is_free(hint..hint + len)
@@ -266,6 +269,36 @@ impl<T: Tlb> AddressSpace<T> {
     /// Linux's heuristic overcommit (`vm.overcommit_memory` 0): only what could never be had is refused.
     pub(crate) fn check_commit(&self, len: usize) -> Result<(), Errno> {
         if len > self.config.memory_bytes { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// Whether the process's limits allow `len` more bytes of an area with `flags`, in place of `replaced` bytes
+    /// (Linux's `may_expand_vm`).
+    pub(crate) fn check_limits(
+        &self,
+        layout: &Layout,
+        flags: VmFlags,
+        len: usize,
+        replaced: usize,
+    ) -> Result<(), Errno> {
+        let limits = &self.limits;
+        let exceeds = |taken: usize, limit: usize| taken.saturating_sub(replaced).saturating_add(len) > limit;
+        let address_space = limits.address_space_bytes.load(Ordering::Relaxed);
+        if address_space != usize::MAX && exceeds(layout.areas.total_bytes(), address_space) {
+            return Err(Errno::ENOMEM);
+        }
+        // Private writable memory other than stacks (`is_data_mapping`). It is counted only if somebody limits it.
+        let is_data = |flags: VmFlags| {
+            flags & (VmFlags::WRITE | VmFlags::SHARED | VmFlags::GROWSDOWN) == VmFlags::WRITE
+        };
+        let data = limits.data_bytes.load(Ordering::Relaxed);
+        if data != usize::MAX && is_data(flags) {
+            let areas = layout.areas.intersecting(self.config.bounds.clone());
+            let taken = areas.filter(|(_, vma)| is_data(vma.flags)).map(|(area, _)| area.len()).sum();
+            if exceeds(taken, data) {
+                return Err(Errno::ENOMEM);
+            }
+        }
+        Ok(())
     }
 
     /// Unmaps what is mapped in `len` bytes from `address`.

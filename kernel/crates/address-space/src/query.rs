@@ -10,6 +10,11 @@ use vma::VmFlags;
 use crate::{AddressSpace, ObjectRef, Tlb, mmap::page_align};
 
 impl<T: Tlb> AddressSpace<T> {
+    /// Whether something is mapped everywhere in `range`.
+    pub fn is_mapped(&self, range: Range<usize>) -> bool {
+        self.layout.read().areas.covers(range)
+    }
+
     /// Tells for each page of `len` bytes from `address` whether it is in memory (bit 0), by calls of `put` with some pages'
     /// answers at a time. `put` is called without locks and may fault.
     pub fn mincore(

@@ -75,7 +75,7 @@ impl<T: Tlb> AddressSpace<T> {
                 }
                 old_address
             } else {
-                self.check_resize(&vma, &old, new_len, area.end)?;
+                self.check_resize(&layout, &vma, &old, new_len, area.end)?;
                 let grown = old.end..old_address.checked_add(new_len).ok_or(Errno::ENOMEM)?;
                 if old_len != 0
                     && area.end == old.end
@@ -104,6 +104,7 @@ impl<T: Tlb> AddressSpace<T> {
     /// Linux's `vma_to_resize`.
     fn check_resize(
         &self,
+        layout: &Layout,
         vma: &AreaVma,
         old: &Range<usize>,
         new_len: usize,
@@ -121,6 +122,7 @@ impl<T: Tlb> AddressSpace<T> {
         {
             return Err(Errno::EINVAL);
         }
+        self.check_limits(layout, vma.flags, new_len.saturating_sub(old.len()), 0)?;
         if is_accountable(vma.flags) {
             self.check_commit(new_len.saturating_sub(old.len()))?;
         }
@@ -144,7 +146,7 @@ impl<T: Tlb> AddressSpace<T> {
         if layout.areas.len() + 2 >= MAX_MAP_COUNT - 3 {
             return Err(Errno::ENOMEM);
         }
-        self.check_resize(vma, &old, new_len, area_end)?;
+        self.check_resize(layout, vma, &old, new_len, area_end)?;
         if let Some(target) = target {
             self.unmap_locked(layout, target..target + new_len, gather)?;
             if old.is_empty() && (target..target + new_len).contains(&old.start) {

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeSet;
 use core::{
     ops::Range,
-    sync::atomic::{AtomicIsize, AtomicU8, AtomicU64, Ordering},
+    sync::atomic::{AtomicIsize, AtomicU8, AtomicU64, AtomicUsize, Ordering},
 };
 
 use frames::{HUGE_PAGE_SIZE, MAX_CPUS, OutOfMemory, PAGE_SIZE, PageRef, PhysAddr};
@@ -23,8 +23,20 @@ pub struct Config {
     pub mmap_base: usize,
     /// Memory of the machine in bytes, for overcommit.
     pub memory_bytes: usize,
-    /// How far a stack may grow (`RLIMIT_STACK`), in bytes.
+    /// How far a stack may grow at first, in bytes; see [`Limits`].
     pub stack_limit_bytes: usize,
+}
+
+/// What `setrlimit(2)` allows, in bytes; `usize::MAX` is no limit. Looked at when something is to be mapped; what is
+/// mapped stays.
+#[derive(Debug)]
+pub struct Limits {
+    /// `RLIMIT_STACK`: size of a mapping that grows down at faults.
+    pub stack_bytes: AtomicUsize,
+    /// `RLIMIT_AS`: all that is mapped.
+    pub address_space_bytes: AtomicUsize,
+    /// `RLIMIT_DATA`: private writable memory.
+    pub data_bytes: AtomicUsize,
 }
 
 /// Who gets huge pages (`/sys/kernel/mm/transparent_hugepage/enabled`).
@@ -119,6 +131,7 @@ pub struct AddressSpace<T: Tlb> {
     pub(crate) table: PageTable,
     pub(crate) tlb: T,
     pub(crate) config: Config,
+    pub(crate) limits: Limits,
     pub(crate) resident: Resident,
     /// Grows before pages of an object are unmapped or write-protected (see `reverse_map`).
     pub(crate) object_epoch: AtomicU64,
@@ -136,6 +149,11 @@ impl<T: Tlb> AddressSpace<T> {
             layout: RwLock::new(Layout { areas: VmaMap::new(), heap, future_flags: VmFlags::empty() }),
             table,
             tlb,
+            limits: Limits {
+                stack_bytes: AtomicUsize::new(config.stack_limit_bytes),
+                address_space_bytes: AtomicUsize::new(usize::MAX),
+                data_bytes: AtomicUsize::new(usize::MAX),
+            },
             config,
             resident: Resident::new(),
             object_epoch: AtomicU64::new(0),
@@ -143,6 +161,11 @@ impl<T: Tlb> AddressSpace<T> {
             zero_page: PageRef::new_zeroed()?.into_raw(),
             huge_page_policy: AtomicU8::new(HugePagePolicy::Madvise as u8),
         })
+    }
+
+    /// The process's limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Who gets huge pages from now on.
