@@ -1,9 +1,16 @@
 //! The binary buddy allocator of one arena (D. Knuth, TAOCP vol. 1, 2.5, "buddy system").
 //!
-//! A free block's links lie in its own first bytes. An arena is always behind its lock; it is given
-//! the frame table and the direct map by its caller.
+//! A free block's links lie in the descriptions of its first two frames, whose reference counts nobody needs
+//! while it is free. So free memory is not touched: a machine's memory is often the host's memory only once
+//! somebody has written to it, and then 2 MiB at a time. A block of a single frame has one description only,
+//! and keeps its links in its own first bytes; such blocks come from a larger one that was taken apart.
+//!
+//! An arena is always behind its lock; it is given the frame table and the direct map by its caller.
 
-use core::ops::Range;
+use core::{
+    ops::Range,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use crate::{
     MAX_ORDER,
@@ -15,7 +22,8 @@ const ORDERS: usize = MAX_ORDER as usize + 1;
 /// Ends a list. Frame 0 is never given to an arena: firmware data and real-mode vectors live there.
 const NONE: u32 = 0;
 
-/// The links in the first bytes of a free block, as frame numbers.
+/// The links of a free block, as frame numbers.
+#[derive(Clone, Copy)]
 #[repr(C)]
 struct Links {
     next: u32,
@@ -38,8 +46,39 @@ pub struct Memory<'a> {
 }
 
 impl Memory<'_> {
-    fn links(&self, frame: u32) -> *mut Links {
+    /// The links of a free block of a single frame.
+    fn links_inside(&self, frame: u32) -> *mut Links {
         self.direct_map_offset.wrapping_add((frame as usize) << crate::PAGE_SHIFT) as *mut Links
+    }
+
+    /// The words for the links of a larger block.
+    fn words(&self, frame: u32) -> [&AtomicU32; 2] {
+        [&self.table.info(frame).references, &self.table.info(frame + 1).references]
+    }
+
+    /// # Safety
+    /// The block is on a free list of the arena whose lock is held.
+    unsafe fn links(&self, frame: u32, order: u32) -> Links {
+        if order == 0 {
+            // SAFETY: the block is free, so its bytes are the arena's, and hold what `set_links` wrote.
+            unsafe { self.links_inside(frame).read() }
+        } else {
+            let [next, previous] = self.words(frame).map(|word| word.load(Ordering::Relaxed));
+            Links { next, previous }
+        }
+    }
+
+    /// # Safety
+    /// The block is free and belongs to the arena whose lock is held.
+    unsafe fn set_links(&self, frame: u32, order: u32, links: Links) {
+        if order == 0 {
+            // SAFETY: the block is free, so its bytes are the arena's.
+            unsafe { self.links_inside(frame).write(links) }
+        } else {
+            let [next, previous] = self.words(frame);
+            next.store(links.next, Ordering::Relaxed);
+            previous.store(links.previous, Ordering::Relaxed);
+        }
     }
 }
 
@@ -55,12 +94,13 @@ impl Arena {
 
     fn push(&mut self, memory: Memory<'_>, frame: u32, order: u32) {
         let head = self.heads[order as usize];
-        // SAFETY: the block is free and this arena's, so its bytes are ours; so are those of the
-        // block at the head of the list.
+        // SAFETY: the block is free and this arena's, as is the one at the head of the list; the caller has the
+        // arena's lock, for it has `self`.
         unsafe {
-            memory.links(frame).write(Links { next: head, previous: NONE });
+            memory.set_links(frame, order, Links { next: head, previous: NONE });
             if head != NONE {
-                (*memory.links(head)).previous = frame;
+                let links = memory.links(head, order);
+                memory.set_links(head, order, Links { previous: frame, ..links });
             }
         }
         memory.table.info(frame).set_state(FrameState::Free(order));
@@ -69,14 +109,16 @@ impl Arena {
     }
 
     fn remove(&mut self, memory: Memory<'_>, frame: u32, order: u32) {
-        // SAFETY: a block on a free list and its neighbours there are free and this arena's.
+        // SAFETY: a block on a free list and its neighbours there are free and this arena's, whose lock the caller has.
         unsafe {
-            let Links { next, previous } = memory.links(frame).read();
+            let Links { next, previous } = memory.links(frame, order);
             if next != NONE {
-                (*memory.links(next)).previous = previous;
+                let links = memory.links(next, order);
+                memory.set_links(next, order, Links { previous, ..links });
             }
             if previous != NONE {
-                (*memory.links(previous)).next = next;
+                let links = memory.links(previous, order);
+                memory.set_links(previous, order, Links { next, ..links });
             } else {
                 self.heads[order as usize] = next;
                 if next == NONE {

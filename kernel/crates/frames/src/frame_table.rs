@@ -59,7 +59,8 @@ impl FrameState {
 #[repr(C)]
 pub struct FrameInfo {
     state: AtomicU32,
-    /// References to a single allocated frame, or to an allocated block by its first frame.
+    /// References to a single allocated frame, or to an allocated block by its first frame. In a free block, a link (see
+    /// `buddy`).
     pub references: AtomicU32,
 }
 
