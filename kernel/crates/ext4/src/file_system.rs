@@ -4,7 +4,7 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use block::BlockDevice;
 use hashbrown::HashMap;
@@ -26,7 +26,8 @@ use crate::{
 /// Whether to mount for reading only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Reading and writing.
+    /// Reading and writing. A file system that was left clean is not written to before the first change: most
+    /// programs change nothing there, and a journal costs as much to open as all else together.
     ReadWrite,
     /// Reading; the device is not written, so a journal that needs replay stays as it is.
     ReadOnly,
@@ -47,12 +48,36 @@ pub struct Ext4 {
     /// their successors have to know (see `contents`).
     unsettled: Mutex<HashMap<u32, u64>>,
     pub(crate) space: Space,
+    /// Whether it may be made writable, if it is not yet.
+    may_write: bool,
+    /// Whether it is mounted for writing now.
+    is_writable: AtomicBool,
 }
 
 /// The crate's state, and whether anything changed since the last sync.
 struct Core {
     mounted: Mounted,
+    /// How it is mounted now.
+    access: Access,
     is_changed: bool,
+}
+
+impl Core {
+    /// Mounts for writing what is mounted for reading only so far: opens the journal, and says on the device that the
+    /// file system is in use. A new mount, for rsext4 0.9.2's `remount` says so through the journal, which nobody looks at
+    /// after a power cut that came before the superblock itself was written (the crash test finds that).
+    fn make_writable(&mut self, device: &Arc<dyn BlockDevice>) -> Ext4Result<()> {
+        if self.access == Access::ReadOnly {
+            self.mounted = mount(device, MountOptions::read_write())?;
+            self.access = Access::ReadWrite;
+        }
+        Ok(())
+    }
+}
+
+fn mount(device: &Arc<dyn BlockDevice>, options: MountOptions) -> Ext4Result<Mounted> {
+    let services = MountServices::new(RealTime, (), rsext4::NoopObserver);
+    Mounted::mount(Device::new(device.clone()), services, options)
 }
 
 /// Room for dirty pages that have no blocks yet.
@@ -93,6 +118,22 @@ impl Space {
     }
 }
 
+/// Whether the file system on `device` was left in order, with nothing to repair, by its superblock (Linux
+/// Documentation/filesystems/ext4/super.rst). What is no ext4 is for the crate to refuse.
+fn is_clean(device: &dyn BlockDevice) -> Result<bool, Errno> {
+    const SUPERBLOCK_SECTOR: u64 = 2;
+    const STATE: usize = 0x3a;
+    const STATE_CLEAN: u16 = 1;
+    const INCOMPATIBLE_FEATURES: usize = 0x60;
+    const NEEDS_RECOVERY: u32 = 4;
+    const LAST_ORPHAN: usize = 0xe8;
+    let mut bytes = alloc::vec![0; 1024];
+    device.read(SUPERBLOCK_SECTOR, &mut bytes)?;
+    let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let state = u16::from_le_bytes([bytes[STATE], bytes[STATE + 1]]);
+    Ok(state == STATE_CLEAN && word(INCOMPATIBLE_FEATURES) & NEEDS_RECOVERY == 0 && word(LAST_ORPHAN) == 0)
+}
+
 /// How many dead inodes may wait for the next sync before one is made for them.
 const MAX_DEAD: usize = 128;
 
@@ -105,16 +146,19 @@ impl Ext4 {
         number: DeviceNumber,
         access: Access,
     ) -> Result<Arc<Self>, Errno> {
-        let options = match access {
+        let now = match access {
+            Access::ReadWrite if is_clean(&*device)? => Access::ReadOnly,
+            access => access,
+        };
+        let options = match now {
             Access::ReadWrite => MountOptions::read_write(),
             Access::ReadOnly => MountOptions::read_only_no_journal_replay(),
         };
-        let services = MountServices::new(RealTime, (), rsext4::NoopObserver);
-        let mounted = Mounted::mount(Device(device.clone()), services, options).map_err(errno)?;
+        let mounted = mount(&device, options).map_err(errno)?;
         let space = Space::default();
         space.update(&mounted);
         Ok(Arc::new(Self {
-            core: Mutex::new(Core { mounted, is_changed: false }),
+            core: Mutex::new(Core { mounted, access: now, is_changed: false }),
             device,
             device_number: number.encode(),
             commits: Commits::default(),
@@ -123,6 +167,8 @@ impl Ext4 {
             dead: Mutex::default(),
             unsettled: Mutex::default(),
             space,
+            may_write: access == Access::ReadWrite,
+            is_writable: AtomicBool::new(now == Access::ReadWrite),
         }))
     }
 
@@ -148,10 +194,20 @@ impl Ext4 {
 
     fn try_change<T>(&self, operation: &mut impl FnMut(&mut Mounted) -> Ext4Result<T>) -> Ext4Result<T> {
         let mut core = self.core.lock();
+        self.make_writable(&mut core)?;
         core.is_changed = true;
         let result = operation(&mut core.mounted);
         self.space.update(&core.mounted);
         result
+    }
+
+    /// What comes before the first change. Without the right to write, the crate refuses the change.
+    fn make_writable(&self, core: &mut Core) -> Ext4Result<()> {
+        if self.may_write {
+            core.make_writable(&self.device)?;
+            self.is_writable.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Makes all that was changed until now durable, and frees the dead.
@@ -185,8 +241,12 @@ impl Ext4 {
         Ok(())
     }
 
-    /// Frees space for a promise that could not be given.
+    /// Promises room for pages that will be written; frees space if there is too little.
     pub(crate) fn promise(&self, bytes: u64) -> Result<(), Errno> {
+        if !self.is_writable.load(Ordering::Relaxed) {
+            // Now, where the writer still learns of an error.
+            self.make_writable(&mut self.core.lock()).map_err(errno)?;
+        }
         let result = self.space.promise(bytes);
         if result.is_err() && !self.dead.lock().is_empty() {
             self.commit()?;
