@@ -42,6 +42,7 @@ extern "C" fn kernel_entry(start_info: u64) -> ! {
     clock::mark_entry();
     // SAFETY: the first thing of all.
     unsafe { cpu::init_boot_cpu() };
+    clock::begin_measurement();
     log::init();
     // SAFETY: the address comes from the loader by way of `boot.s`.
     let mut boot = match unsafe { BootInfo::read(start_info) } {

@@ -1,9 +1,13 @@
 //! The orderly end: what was written is made durable, the host tool is told how it ended, the machine is switched off.
 
+use console::control::GuestMessage;
 use linux_abi::signal::Signal;
 use x86_64::instructions::port::Port;
 
-use crate::{arch, device, fs};
+use crate::{
+    arch::{self, clock},
+    device, fs,
+};
 
 /// How the program ended.
 #[derive(Clone, Copy, Debug)]
@@ -21,13 +25,14 @@ const DEBUG_EXIT_PANIC: u32 = 0x3f;
 
 /// Ends the machine after the program.
 pub fn end(end: End) -> ! {
+    let ended = GuestMessage::Boot { name: "end", ns: clock::now_ns() };
     log::info!("the program has ended: {end:?}");
     fs::at_exit();
     match end {
-        End::Exited(status) => device::control::send(format_args!("exit {status}")),
+        End::Exited(status) => device::control::send(format_args!("{ended}\n{}", GuestMessage::Exit(status))),
         End::Killed(signal) => {
             device::control::send_crash_report();
-            device::control::send(format_args!("signal {}", signal.number()));
+            device::control::send(format_args!("{ended}\n{}", GuestMessage::Signal(signal.number() as u8)));
         }
     }
     device::flush_output();

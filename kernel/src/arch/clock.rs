@@ -112,6 +112,16 @@ pub fn source() -> &'static str {
     *SOURCE.lock()
 }
 
+/// Begins to measure the TSC, if nothing says its frequency: what the boot does until [`init`] is the time that is measured.
+/// On the boot CPU.
+pub fn begin_measurement() {
+    let is_known = cpu::features().tsc_deadline
+        && (from_crystal().is_some() || from_hypervisor().is_some() || kvm_has_clock());
+    if !is_known {
+        *MEASUREMENT.lock() = Some(Measurement::begin());
+    }
+}
+
 /// Finds the frequencies of the TSC and of the local APIC's timer. Once, on the boot CPU, after `apic::init`.
 pub fn init() {
     let known = from_crystal().or_else(from_hypervisor).or_else(from_kvmclock);
@@ -122,7 +132,8 @@ pub fn init() {
             hz
         }
         _ => {
-            let (measured_hz, timer_hz) = measure();
+            let begun = MEASUREMENT.lock().take().unwrap_or_else(Measurement::begin);
+            let (measured_hz, timer_hz) = begun.finish();
             if needs_timer {
                 apic::finish_timer_calibration(timer_hz);
             }
@@ -208,59 +219,99 @@ fn kvm_has_clock() -> bool {
         && cpu::cpuid(0x4000_0001, 0)[0] & (1 << 3) != 0
 }
 
-/// Measures TSC and APIC timer against 5 ms of the PIT. Returns both frequencies.
-fn measure() -> (u64, u64) {
+/// The measurement that [`begin_measurement`] began.
+static MEASUREMENT: SpinLock<Option<Measurement>> = SpinLock::new(None);
+
+/// Channel 2 of the PIT, counting down once from 0xffff, which takes 55 ms, beside the clocks.
+struct Measurement {
+    start: Sample,
+}
+
+/// Clocks, at one moment.
+#[derive(Clone, Copy)]
+struct Sample {
+    tsc: u64,
+    pit: u64,
+    timer: u64,
+}
+
+impl Measurement {
     const PIT_HZ: u64 = 1_193_182;
-    const TICKS: u64 = PIT_HZ / 200;
-    struct Sample {
-        tsc: u64,
-        pit: u64,
-        timer: u64,
-    }
-    let mut control = Port::<u8>::new(0x61);
-    let mut command = Port::<u8>::new(0x43);
-    let mut channel2 = Port::<u8>::new(0x42);
-    apic::start_timer_calibration();
-    // SAFETY: the PIT and its gate are at these ports on every PC; channel 2 drives the speaker only.
-    unsafe {
-        let gate = control.read();
-        control.write(gate & !0b10 | 0b01); // speaker off, gate on
-        command.write(0b1011_0000); // channel 2, both bytes, mode 0
-        channel2.write(0xff);
-        channel2.write(0xff);
-    }
-    let mut count = || {
-        // SAFETY: as above.
+    /// What the TSC is measured against, at least: 5 ms. An error of one tick is 0.02% of that.
+    const TSC_TICKS: u64 = Self::PIT_HZ / 200;
+    /// The same for the local APIC's timer, whose interrupts are followed by a look at the TSC: 1 ms.
+    const TIMER_TICKS: u64 = Self::PIT_HZ / 1000;
+    const CONTROL: u16 = 0x61;
+    /// The channel's output, high once it has counted to 0.
+    const OUTPUT: u8 = 1 << 5;
+
+    fn begin() -> Self {
+        let mut control = Port::<u8>::new(Self::CONTROL);
+        // SAFETY: the PIT and its gate are at these ports on every PC; channel 2 drives the speaker only.
         unsafe {
-            command.write(0b1000_0000); // latch channel 2
-            u64::from(channel2.read()) | u64::from(channel2.read()) << 8
+            let gate = control.read();
+            control.write(gate & !0b10 | 0b01); // speaker off, gate on
+            Port::<u8>::new(0x43).write(0b1011_0000); // channel 2, both bytes, mode 0
+            let mut count = Port::<u8>::new(0x42);
+            count.write(0xff);
+            count.write(0xff);
         }
-    };
-    // Pair the counter with the clocks as closely as the machine allows: of some tries, the quickest.
-    let mut sample = || {
+        Self { start: Sample::take(|| 0) }
+    }
+
+    fn is_over() -> bool {
+        // SAFETY: as in `begin`.
+        unsafe { Port::<u8>::new(Self::CONTROL).read() & Self::OUTPUT != 0 }
+    }
+
+    /// Measures to the end. Returns the frequencies of the TSC and of the local APIC's timer.
+    fn finish(self) -> (u64, u64) {
+        apic::start_timer_calibration();
+        let mut start = self.start;
+        let mut timer_start = Sample::take(apic::timer_elapsed);
+        if Self::is_over() {
+            start = Self::begin().start;
+            timer_start = Sample::take(apic::timer_elapsed);
+        }
+        let mut end = timer_start;
+        while start.pit - end.pit < Self::TSC_TICKS || timer_start.pit - end.pit < Self::TIMER_TICKS {
+            core::hint::spin_loop();
+            let next = Sample::take(apic::timer_elapsed);
+            if next.pit > end.pit {
+                break; // it began anew: we were not running for most of 55 ms; what we have must do
+            }
+            end = next;
+        }
+        let ratio = |part: u64, of: u64, whole: u64| {
+            (u128::from(part) * u128::from(of) / u128::from(whole.max(1))) as u64
+        };
+        let tsc_hz = ratio(end.tsc - start.tsc, Self::PIT_HZ, start.pit - end.pit);
+        let timer_hz = ratio(end.timer - timer_start.timer, tsc_hz, end.tsc - timer_start.tsc);
+        (tsc_hz, timer_hz)
+    }
+}
+
+impl Sample {
+    /// Pairs the counter with the clocks as closely as the machine allows: of some tries, the quickest.
+    fn take(timer: impl Fn() -> u64) -> Self {
+        let count = || {
+            // SAFETY: the PIT's ports; the first write latches the count of channel 2.
+            unsafe {
+                Port::<u8>::new(0x43).write(0b1000_0000u8);
+                let mut count = Port::<u8>::new(0x42);
+                u64::from(count.read()) | u64::from(count.read()) << 8
+            }
+        };
         (0..8)
             .map(|_| {
                 let before = tsc();
                 let pit = count();
-                let timer = apic::timer_elapsed();
+                let timer = timer();
                 let took = tsc() - before;
-                (took, Sample { tsc: before + took / 2, pit, timer })
+                (took, Self { tsc: before + took / 2, pit, timer })
             })
             .min_by_key(|sample| sample.0)
             .expect("eight samples")
             .1
-    };
-    let start = sample();
-    let mut end = sample();
-    while start.pit - end.pit < TICKS {
-        core::hint::spin_loop();
-        let next = sample();
-        if next.pit > start.pit {
-            break; // wrapped: we were not running for 55 ms; what we have must do
-        }
-        end = next;
     }
-    let ticks = (start.pit - end.pit).max(1);
-    let per_second = |delta: u64| (u128::from(delta) * u128::from(PIT_HZ) / u128::from(ticks)) as u64;
-    (per_second(end.tsc - start.tsc), per_second(end.timer - start.timer))
 }

@@ -68,6 +68,7 @@ pub fn start_program() -> Result<(), String> {
         .map_err(|error| format!("cannot change to the directory {cwd}: {error:?}"))?;
     fs::open_standard_files(&config).map_err(|error| format!("cannot open the console: {error:?}"))?;
     let path = config.args.first().ok_or("the run configuration names no program")?;
+    let kernel = GuestMessage::Boot { name: "kernel", ns: clock::now_ns() };
     let started = load(path, &config).map_err(|error| match error {
         Errno::ENOENT => {
             format!("the program {path}, or the interpreter that it asks for, is not in the image")
@@ -75,7 +76,10 @@ pub fn start_program() -> Result<(), String> {
         Errno::ENOEXEC | Errno::ELIBBAD => format!("{path} is not a program for x86-64"),
         error => format!("cannot start {path}: {error:?}"),
     })?;
-    device::control::send(GuestMessage::Boot { name: "application", ns: clock::now_ns() });
+    let available = GuestMessage::Memory { name: "available", bytes: mm::memory_figures().free_bytes };
+    let application = GuestMessage::Boot { name: "application", ns: clock::now_ns() };
+    // All at once, for each message takes its time.
+    device::control::send(format_args!("{kernel}\n{available}\n{application}"));
     sched::start(started);
     Ok(())
 }
