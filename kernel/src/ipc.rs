@@ -66,6 +66,16 @@ pub fn raise_sigpipe() {
     );
 }
 
+/// Sends `SIGXFSZ` to the running thread: a file would get larger than `RLIMIT_FSIZE` allows.
+pub fn raise_sigxfsz() {
+    // As above.
+    let _ = signal::send_to_thread(
+        task::current(),
+        Signal::SIGXFSZ,
+        SigInfo::kill(Signal::SIGXFSZ, task::PID, 0),
+    );
+}
+
 /// Who the process is, as its sockets tell.
 pub const CREDENTIALS: Ucred = Ucred { pid: task::PID as i32, uid: 0, gid: 0 };
 

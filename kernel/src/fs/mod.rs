@@ -48,6 +48,7 @@ const WRITEBACK_INTERVAL_NS: u64 = 30_000_000_000;
 
 /// Mounts the root file system and all others. The error says in a sentence what is wrong.
 pub fn mount_root() -> Result<(), String> {
+    vfs::set_file_size_alarm(crate::ipc::raise_sigxfsz);
     frames::register_reclaimer(page_cache::evict);
     vfs::set_unmapper(|object, pages| mm::space().unmap_object_range(object, pages));
     let disk = device::disks().next().ok_or("there is no disk to boot from")?;

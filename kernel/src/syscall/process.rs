@@ -139,6 +139,7 @@ fn set_limit(resource: Resource, new: Rlimit) -> core::result::Result<(), Errno>
     let store_bytes = |limit: &AtomicUsize| limit.store(new.current as usize, Ordering::Relaxed);
     match resource {
         Resource::Nofile => crate::fs::set_descriptor_limit(new.current as usize),
+        Resource::Fsize => vfs::set_file_size_limit(new.current),
         Resource::Stack => store_bytes(&mm::space().limits().stack_bytes),
         Resource::As => store_bytes(&mm::space().limits().address_space_bytes),
         Resource::Data => store_bytes(&mm::space().limits().data_bytes),

@@ -347,7 +347,10 @@ pub fn sys_truncate(path: UserString, size: i64) -> Result {
     match path.inode().kind() {
         FileType::Directory => Err(Errno::EISDIR),
         FileType::Regular if path.is_read_only() => Err(Errno::EROFS),
-        FileType::Regular => path.truncate(size).map(|()| 0),
+        FileType::Regular => {
+            vfs::check_new_size(size, path.inode().metadata()?.size)?;
+            path.truncate(size).map(|()| 0)
+        }
         _ => Err(Errno::EINVAL),
     }
 }
@@ -361,6 +364,7 @@ pub fn sys_ftruncate(fd: i32, size: i64) -> Result {
     if path.inode().kind() != FileType::Regular || !file.access().can_write() {
         return Err(Errno::EINVAL);
     }
+    vfs::check_new_size(size, path.inode().metadata()?.size)?;
     path.truncate(size).map(|()| 0)
 }
 
@@ -384,6 +388,9 @@ pub fn sys_fallocate(fd: i32, mode: u32, offset: i64, len: i64) -> Result {
     }
     if offset.checked_add(len).is_none() {
         return Err(Errno::EFBIG);
+    }
+    if !flags.contains(FallocateFlags::KEEP_SIZE) {
+        vfs::check_new_size((offset + len) as u64, inode.metadata()?.size)?;
     }
     inode.allocate(flags, offset as u64, len as u64)?;
     file.tell_allocated();

@@ -24,6 +24,7 @@ mod open;
 mod open_file;
 mod poll;
 mod regular;
+mod size_limit;
 mod walk;
 
 pub use close_watch::{CloseWatch, CloseWatcher, WatchList};
@@ -46,4 +47,5 @@ pub use open::OpenRequest;
 pub use open_file::{OpenFile, bracketed_name};
 pub use poll::{Notified, Observer, ObserverId, PollEvents, Pollee, Sharing};
 pub use regular::{DirectoryFile, PathFile, RegularFile};
+pub use size_limit::{check_new_size, set_file_size_alarm, set_file_size_limit};
 pub use walk::{Ending, FinalLink, Last, SpecialComponent};

@@ -8,6 +8,7 @@ use linux_abi::Errno;
 use crate::{
     Blocking, File, Inode, MemoryObject, Metadata, PollEvents, ReadDst, Seekable, WritePosition, WriteSrc,
     Written,
+    size_limit::{self, Limited},
 };
 
 /// An open regular file: everything is up to its inode.
@@ -27,8 +28,8 @@ impl File for RegularFile {
         self.inode.read_at(offset, dst)
     }
 
-    fn write_at(&self, offset: u64, src: &mut dyn WriteSrc, _blocking: Blocking) -> Result<usize, Errno> {
-        Ok(self.inode.write_at(WritePosition::At(offset), src)?.bytes)
+    fn write_at(&self, offset: u64, src: &mut dyn WriteSrc, blocking: Blocking) -> Result<usize, Errno> {
+        Ok(self.write_position(WritePosition::At(offset), src, blocking)?.bytes)
     }
 
     fn write_position(
@@ -37,6 +38,15 @@ impl File for RegularFile {
         src: &mut dyn WriteSrc,
         _blocking: Blocking,
     ) -> Result<Written, Errno> {
+        if size_limit::is_limited() {
+            let offset = match position {
+                WritePosition::At(offset) => offset,
+                WritePosition::End => self.inode.metadata()?.size,
+            };
+            if let Some(left) = size_limit::room_at(offset, src.remaining())? {
+                return self.inode.write_at(position, &mut Limited { src, left });
+            }
+        }
         self.inode.write_at(position, src)
     }
 
