@@ -123,11 +123,8 @@ extern "C" fn syscall_handler(frame: &mut TrapFrame) -> bool {
         whole_frame = true;
     } else {
         let arguments = [frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9];
-        let result = if is_traced() {
-            traced_dispatch(number, arguments)
-        } else {
-            dispatch(number, arguments)
-        };
+        let result =
+            if is_traced() { traced_dispatch(number, arguments) } else { dispatch(number, arguments) };
         match result {
             Ok(value) => frame.rax = value as u64,
             Err(
