@@ -7,12 +7,8 @@
 .section .text.memory, "ax"
 .code64
 
-# memcpy(rdi = to, rsi = from, rdx = length) -> to
-.balign 64
-.global memcpy
-memcpy:
-    mov %rdi, %rax
-.Lforward:
+# Copies rdx bytes from rsi to rdi, upwards, and leaves rdx = 0. At each access rdx is what is left. Clobbers rcx, xmm0-3.
+.macro COPY_FORWARD
     cmp $64, %rdx
     jb 2f
 1:  movups (%rsi), %xmm0
@@ -28,24 +24,34 @@ memcpy:
     sub $64, %rdx
     cmp $64, %rdx
     jae 1b
-2:  cmp $8, %edx
+2:  cmp $8, %rdx
     jb 4f
 3:  mov (%rsi), %rcx
     mov %rcx, (%rdi)
     add $8, %rsi
     add $8, %rdi
-    sub $8, %edx
-    cmp $8, %edx
+    sub $8, %rdx
+    cmp $8, %rdx
     jae 3b
-4:  test %edx, %edx
+4:  test %rdx, %rdx
     jz 6f
 5:  movb (%rsi), %cl
     movb %cl, (%rdi)
     inc %rsi
     inc %rdi
-    dec %edx
+    dec %rdx
     jnz 5b
-6:  ret
+6:
+.endm
+
+# memcpy(rdi = to, rsi = from, rdx = length) -> to
+.balign 64
+.global memcpy
+memcpy:
+    mov %rdi, %rax
+.Lforward:
+    COPY_FORWARD
+    ret
 
 # memmove: backwards if the destination starts inside the source.
 .balign 16
@@ -163,39 +169,8 @@ user_access_start:
 # user_copy(rdi = to, rsi = from, rdx = length) -> bytes NOT copied. One side is the application's.
 .global user_copy
 user_copy:
-    cmp $64, %rdx
-    jb 2f
-1:  movups (%rsi), %xmm0
-    movups 16(%rsi), %xmm1
-    movups 32(%rsi), %xmm2
-    movups 48(%rsi), %xmm3
-    movups %xmm0, (%rdi)
-    movups %xmm1, 16(%rdi)
-    movups %xmm2, 32(%rdi)
-    movups %xmm3, 48(%rdi)
-    add $64, %rsi
-    add $64, %rdi
-    sub $64, %rdx
-    cmp $64, %rdx
-    jae 1b
-2:  cmp $8, %rdx
-    jb 4f
-3:  mov (%rsi), %rcx
-    mov %rcx, (%rdi)
-    add $8, %rsi
-    add $8, %rdi
-    sub $8, %rdx
-    cmp $8, %rdx
-    jae 3b
-4:  test %rdx, %rdx
-    jz 6f
-5:  movb (%rsi), %cl
-    movb %cl, (%rdi)
-    inc %rsi
-    inc %rdi
-    dec %rdx
-    jnz 5b
-6:  xor %eax, %eax
+    COPY_FORWARD
+    xor %eax, %eax
     ret
 .global user_copy_end
 user_copy_end:

@@ -14,7 +14,7 @@ use linux_abi::{
 };
 use spin::{LazyLock, Once};
 use vfs::{
-    AccessMode, Blocking, File, Inode, InodeId, Namespace, NewInode, OpenFile, ReadDst, Seekable,
+    AccessMode, Blocking, File, Inode, InodeId, Namespace, NewInode, OpenFile, Part, ReadDst, Seekable,
     SpecialFiles, WriteSrc,
 };
 
@@ -77,9 +77,9 @@ impl SpecialFiles for Devices {
             return Err(Errno::ENXIO);
         }
         Ok(match (device.major, device.minor) {
-            (1, 3) => Arc::new(Null),
-            (1, 5) => Arc::new(Zero),
-            (1, 7) => Arc::new(Full),
+            (1, 3) => Arc::new(Void::Null),
+            (1, 5) => Arc::new(Void::Zero),
+            (1, 7) => Arc::new(Void::Full),
             (1, 8 | 9) => Arc::new(Random),
             (1, 11) => Arc::new(KernelLog),
             // The controlling terminal is the console, if it is one.
@@ -118,49 +118,37 @@ impl SpecialFiles for Devices {
 /// Takes everything that `src` has.
 fn discard(src: &mut dyn WriteSrc) -> Result<usize, Errno> {
     let mut bytes = [0; 512];
-    let mut total = 0;
-    loop {
-        match src.take(&mut bytes) {
-            Ok(0) => return Ok(total),
-            Ok(taken) => total += taken,
-            Err(error) if total == 0 => return Err(error),
-            Err(_) => return Ok(total),
+    vfs::transfer_parts(|_| {
+        let wanted = bytes.len().min(src.remaining());
+        Ok(Part { wanted, done: src.take(&mut bytes[..wanted])? })
+    })
+}
+
+/// The devices that hold nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Void {
+    /// `/dev/null`.
+    Null,
+    /// `/dev/zero`.
+    Zero,
+    /// `/dev/full`.
+    Full,
+}
+
+impl File for Void {
+    fn read_at(&self, _offset: u64, dst: &mut dyn ReadDst, _blocking: Blocking) -> Result<usize, Errno> {
+        match self {
+            Self::Null => Ok(0),
+            Self::Zero | Self::Full => dst.put_zeros(dst.remaining()),
         }
     }
-}
-
-/// `/dev/null`.
-struct Null;
-
-impl File for Null {
-    fn read_at(&self, _offset: u64, _dst: &mut dyn ReadDst, _blocking: Blocking) -> Result<usize, Errno> {
-        Ok(0)
-    }
 
     fn write_at(&self, _offset: u64, src: &mut dyn WriteSrc, _blocking: Blocking) -> Result<usize, Errno> {
-        // Linux does not even look at the bytes (`write_null`).
-        Ok(src.remaining())
-    }
-
-    fn seekable(&self) -> Seekable {
-        Seekable::StaysAtStart
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-/// `/dev/zero`.
-struct Zero;
-
-impl File for Zero {
-    fn read_at(&self, _offset: u64, dst: &mut dyn ReadDst, _blocking: Blocking) -> Result<usize, Errno> {
-        dst.put_zeros(dst.remaining())
-    }
-
-    fn write_at(&self, _offset: u64, src: &mut dyn WriteSrc, _blocking: Blocking) -> Result<usize, Errno> {
-        Ok(src.remaining())
+        match self {
+            // Linux does not even look at the bytes (`write_null`).
+            Self::Null | Self::Zero => Ok(src.remaining()),
+            Self::Full => Err(Errno::ENOSPC),
+        }
     }
 
     fn seekable(&self) -> Seekable {
@@ -174,28 +162,7 @@ impl File for Zero {
 
 /// Whether a file is `/dev/zero`, whose mappings are anonymous memory.
 pub fn is_zero_device(file: &OpenFile) -> bool {
-    file.file().as_any().is::<Zero>()
-}
-
-/// `/dev/full`.
-struct Full;
-
-impl File for Full {
-    fn read_at(&self, _offset: u64, dst: &mut dyn ReadDst, _blocking: Blocking) -> Result<usize, Errno> {
-        dst.put_zeros(dst.remaining())
-    }
-
-    fn write_at(&self, _offset: u64, _src: &mut dyn WriteSrc, _blocking: Blocking) -> Result<usize, Errno> {
-        Err(Errno::ENOSPC)
-    }
-
-    fn seekable(&self) -> Seekable {
-        Seekable::StaysAtStart
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+    file.file().as_any().downcast_ref() == Some(&Void::Zero)
 }
 
 /// `/dev/random` and `/dev/urandom`, which are the same: the generator is seeded before the program starts.
@@ -205,22 +172,11 @@ impl File for Random {
     fn read_at(&self, _offset: u64, dst: &mut dyn ReadDst, _blocking: Blocking) -> Result<usize, Errno> {
         let mut stream: Box<Stream> = Box::new(device::random::stream());
         let mut bytes = [0; 256];
-        let mut total = 0;
-        while dst.remaining() > 0 {
-            let len = bytes.len().min(dst.remaining());
-            stream.fill(&mut bytes[..len]);
-            match dst.put(&bytes[..len]) {
-                Ok(done) => {
-                    total += done;
-                    if done < len {
-                        break;
-                    }
-                }
-                Err(error) if total == 0 => return Err(error),
-                Err(_) => break,
-            }
-        }
-        Ok(total)
+        vfs::transfer_parts(|_| {
+            let wanted = bytes.len().min(dst.remaining());
+            stream.fill(&mut bytes[..wanted]);
+            Ok(Part { wanted, done: dst.put(&bytes[..wanted])? })
+        })
     }
 
     fn write_at(&self, _offset: u64, src: &mut dyn WriteSrc, _blocking: Blocking) -> Result<usize, Errno> {

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
+use toml::{Table, Value};
 
 use crate::options::{MemoryMib, parse_memory};
 
@@ -11,41 +12,10 @@ const DEFAULT_DISK: &str = "64M";
 const DEFAULT_CPUS: [u32; 3] = [1, 2, 4];
 const DEFAULT_TIME_LIMIT_S: u64 = 120;
 
-/// A file as it is written: keys of a run may stand at the top, as defaults.
+/// The keys of a run. They may also stand at the top of the file, as defaults.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
-    #[serde(rename = "about")]
-    _about: Option<String>,
-    #[serde(default)]
-    artefact: BTreeMap<String, Artefact>,
-    #[serde(default)]
-    run: Vec<NamedKeys>,
-    launch: Option<Vec<String>>,
-    args: Option<Vec<String>>,
-    java_options: Option<Vec<String>>,
-    collectors: Option<Vec<String>>,
-    env: Option<BTreeMap<String, String>>,
-    stdin: Option<String>,
-    stdin_repeat: Option<usize>,
-    signals: Option<Vec<SignalKeys>>,
-    status: Option<u8>,
-    compare: Option<Vec<Stream>>,
-    contains: Option<BTreeMap<Stream, Vec<String>>>,
-    guest_stdout: Option<String>,
-    memory: Option<String>,
-    disk: Option<String>,
-    cpus: Option<Vec<u32>>,
-    time_limit_s: Option<u64>,
-    heap_policy: Option<HeapPolicy>,
-    long: Option<bool>,
-    artefacts: Option<Vec<String>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NamedKeys {
-    name: String,
+struct Keys {
     launch: Option<Vec<String>>,
     args: Option<Vec<String>>,
     java_options: Option<Vec<String>>,
@@ -144,23 +114,41 @@ pub struct Run {
 /// # Errors
 /// A sentence that says what is wrong with it.
 pub fn parse(text: &str) -> Result<Vec<Run>, String> {
-    let mut file: File = toml::from_str(text).map_err(|error| error.to_string())?;
-    let runs = std::mem::take(&mut file.run);
-    runs.into_iter().map(|run| resolve(&file, run)).collect()
+    let mut file: Table = toml::from_str(text).map_err(|error| error.to_string())?;
+    let _about: Option<String> = take(&mut file, "about")?;
+    let artefacts: BTreeMap<String, Artefact> = take(&mut file, "artefact")?.unwrap_or_default();
+    let runs: Vec<Table> = take(&mut file, "run")?.unwrap_or_default();
+    let defaults: Keys = file.try_into().map_err(|error| error.to_string())?;
+    runs.into_iter()
+        .map(|mut run| {
+            let name: String = take(&mut run, "name")?.ok_or("a run has no name")?;
+            let keys = run.try_into().map_err(|error| format!("{name}: {error}"))?;
+            resolve(name, keys, &defaults, &artefacts)
+        })
+        .collect()
 }
 
-fn resolve(file: &File, run: NamedKeys) -> Result<Run, String> {
+/// Takes a key out of a table, so that what is left are the keys that may stand in two places.
+fn take<T: DeserializeOwned>(table: &mut Table, key: &str) -> Result<Option<T>, String> {
+    table.remove(key).map(Value::try_into).transpose().map_err(|error| format!("{key}: {error}"))
+}
+
+fn resolve(
+    name: String,
+    run: Keys,
+    defaults: &Keys,
+    known_artefacts: &BTreeMap<String, Artefact>,
+) -> Result<Run, String> {
     // The run's own value, or the one at the top, or the default.
     macro_rules! value {
         ($key:ident, $default:expr) => {
-            run.$key.or_else(|| file.$key.clone()).unwrap_or_else(|| $default)
+            run.$key.or_else(|| defaults.$key.clone()).unwrap_or_else(|| $default)
         };
     }
-    let name = run.name;
     let artefacts = value!(artefacts, vec![])
         .iter()
         .map(|wanted| {
-            file.artefact.get(wanted).cloned().ok_or(format!("{name}: there is no artefact {wanted}"))
+            known_artefacts.get(wanted).cloned().ok_or(format!("{name}: there is no artefact {wanted}"))
         })
         .collect::<Result<_, _>>()?;
     let collectors = value!(collectors, vec![]);
@@ -184,7 +172,7 @@ fn resolve(file: &File, run: NamedKeys) -> Result<Run, String> {
         status: value!(status, 0),
         compare: value!(compare, vec![Stream::Stdout, Stream::Stderr]),
         contains: value!(contains, BTreeMap::new()),
-        guest_stdout: run.guest_stdout.or_else(|| file.guest_stdout.clone()),
+        guest_stdout: run.guest_stdout.or_else(|| defaults.guest_stdout.clone()),
         memory: size(value!(memory, DEFAULT_MEMORY.into()))?,
         disk: size(value!(disk, DEFAULT_DISK.into()))?,
         cpus: value!(cpus, DEFAULT_CPUS.to_vec()),

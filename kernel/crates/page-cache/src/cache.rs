@@ -9,7 +9,7 @@ use alloc::{
 use frames::{PAGE_SIZE, PageRef};
 use ksync::{Mutex, MutexGuard, WaitQueue};
 use linux_abi::Errno;
-use vfs::{PageAccess, ReadDst, WritePosition, WriteSrc, Written};
+use vfs::{PageAccess, Part, ReadDst, WritePosition, WriteSrc, Written, transfer_parts};
 
 use crate::{PageSource, eviction};
 
@@ -106,38 +106,20 @@ impl PageCache {
     }
 
     /// Reads into `dst`; 0 at the end of the file.
-    pub fn read(
-        &self,
-        source: &dyn PageSource,
-        mut offset: u64,
-        dst: &mut dyn ReadDst,
-    ) -> Result<usize, Errno> {
-        let mut total = 0;
-        while dst.remaining() > 0 {
+    pub fn read(&self, source: &dyn PageSource, offset: u64, dst: &mut dyn ReadDst) -> Result<usize, Errno> {
+        transfer_parts(|done| {
             let size = self.size();
-            if offset >= size {
-                break;
-            }
-            let page = match self.page(source, offset / PAGE) {
-                Ok(page) => page,
-                Err(error) if total == 0 => return Err(error),
-                Err(_) => break,
+            let Some(at) = offset.checked_add(done as u64).filter(|at| *at < size) else {
+                return Ok(Part::END);
             };
-            let start = (offset % PAGE) as usize;
-            let wanted = ((size - offset).min(PAGE - start as u64) as usize).min(dst.remaining());
-            match dst.put_page(&page, start, wanted) {
-                Ok(done) => {
-                    total += done;
-                    offset += done as u64;
-                    if done < wanted {
-                        break;
-                    }
-                }
-                Err(error) if total == 0 => return Err(error),
-                Err(_) => break,
+            let start = (at % PAGE) as usize;
+            let wanted = ((size - at).min(PAGE - start as u64) as usize).min(dst.remaining());
+            if wanted == 0 {
+                return Ok(Part::END);
             }
-        }
-        Ok(total)
+            let page = self.page(source, at / PAGE)?;
+            Ok(Part { wanted, done: dst.put_page(&page, start, wanted)? })
+        })
     }
 
     /// The page at `index` if it is in memory, without waiting for anything.

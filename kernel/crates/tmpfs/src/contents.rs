@@ -8,7 +8,7 @@ use linux_abi::{
     Errno,
     file::{FallocateFlags, Seals, Whence},
 };
-use vfs::{ReadDst, WritePosition, WriteSrc, Written};
+use vfs::{Part, ReadDst, WritePosition, WriteSrc, Written, transfer_parts};
 
 use crate::Tmpfs;
 
@@ -64,34 +64,22 @@ impl Contents {
         Ok(())
     }
 
-    pub(crate) fn read(&self, mut offset: u64, dst: &mut dyn ReadDst) -> Result<usize, Errno> {
-        let mut total = 0;
-        while dst.remaining() > 0 {
-            let (page, wanted) = {
+    pub(crate) fn read(&self, offset: u64, dst: &mut dyn ReadDst) -> Result<usize, Errno> {
+        transfer_parts(|done| {
+            let (page, start, wanted) = {
                 let pages = self.pages.lock();
-                if offset >= pages.size {
-                    break;
-                }
-                let wanted = (pages.size - offset).min(PAGE - offset % PAGE) as usize;
-                (pages.map.get(&(offset / PAGE)).cloned(), wanted.min(dst.remaining()))
+                let Some(at) = offset.checked_add(done as u64).filter(|at| *at < pages.size) else {
+                    return Ok(Part::END);
+                };
+                let wanted = (pages.size - at).min(PAGE - at % PAGE) as usize;
+                (pages.map.get(&(at / PAGE)).cloned(), (at % PAGE) as usize, wanted.min(dst.remaining()))
             };
-            let result = match page {
-                Some(page) => dst.put_page(&page, (offset % PAGE) as usize, wanted),
-                None => dst.put_zeros(wanted),
+            let done = match page {
+                Some(page) => dst.put_page(&page, start, wanted)?,
+                None => dst.put_zeros(wanted)?,
             };
-            match result {
-                Ok(done) => {
-                    total += done;
-                    offset += done as u64;
-                    if done < wanted {
-                        break;
-                    }
-                }
-                Err(error) if total == 0 => return Err(error),
-                Err(_) => break,
-            }
-        }
-        Ok(total)
+            Ok(Part { wanted, done })
+        })
     }
 
     pub(crate) fn write(

@@ -35,24 +35,45 @@ pub trait ReadDst {
 /// Size of the buffers, on the stack, through which transfers go that have no better way.
 const BOUNCE_BYTES: usize = 512;
 
-/// Transfers `len` bytes in parts: `step` gets how much is done and how much to do, and returns how
-/// much of that it did. The first error counts only if nothing was done.
-fn transfer(len: usize, mut step: impl FnMut(usize, usize) -> Result<usize, Errno>) -> Result<usize, Errno> {
-    let mut done = 0;
-    while done < len {
-        let part = BOUNCE_BYTES.min(len - done);
-        match step(done, part) {
-            Ok(n) => {
-                done += n;
-                if n < part {
-                    break;
+/// What one step of a transfer was to do, and did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Bytes that it was to transfer; 0 if there are no more.
+    pub wanted: usize,
+    /// Bytes that it did.
+    pub done: usize,
+}
+
+impl Part {
+    /// The end: there is no more to transfer.
+    pub const END: Self = Self { wanted: 0, done: 0 };
+}
+
+/// Transfers part after part, until one is [`Part::END`] or falls short, and returns how many bytes that was.
+/// `step` gets how many are done. The first error counts only if there are none.
+pub fn transfer_parts(mut step: impl FnMut(usize) -> Result<Part, Errno>) -> Result<usize, Errno> {
+    let mut total = 0;
+    loop {
+        match step(total) {
+            Ok(Part { wanted, done }) => {
+                total += done;
+                if wanted == 0 || done < wanted {
+                    return Ok(total);
                 }
             }
-            Err(error) if done == 0 => return Err(error),
-            Err(_) => break,
+            Err(error) if total == 0 => return Err(error),
+            Err(_) => return Ok(total),
         }
     }
-    Ok(done)
+}
+
+/// Transfers `len` bytes in parts that fit the buffers above: `step` gets how much is done and how much to do, and
+/// returns how much of that it did.
+fn transfer(len: usize, mut step: impl FnMut(usize, usize) -> Result<usize, Errno>) -> Result<usize, Errno> {
+    transfer_parts(|done| {
+        let wanted = BOUNCE_BYTES.min(len - done);
+        if wanted == 0 { Ok(Part::END) } else { Ok(Part { wanted, done: step(done, wanted)? }) }
+    })
 }
 
 /// The source of a write.

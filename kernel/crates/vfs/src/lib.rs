@@ -36,7 +36,7 @@ pub use inode::{
     NameCaching, NewInode, RenameKind, SyncKind, Timestamp, WritePosition, Written, XattrMode,
     next_anonymous_device,
 };
-pub use io::{ReadDst, SliceSrc, WriteSrc};
+pub use io::{Part, ReadDst, SliceSrc, WriteSrc, transfer_parts};
 pub use known_as::{KnownAs, set_unmapper, unmap_pages};
 pub use linux_abi::file::AccessMode;
 pub use locks::{HeldLock, LockKind, LockOwner, LockRange, LockTable, LockWait};
