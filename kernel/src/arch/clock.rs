@@ -225,6 +225,8 @@ static MEASUREMENT: SpinLock<Option<Measurement>> = SpinLock::new(None);
 /// Channel 2 of the PIT, counting down once from 0xffff, which takes 55 ms, beside the clocks.
 struct Measurement {
     start: Sample,
+    /// Whether the channel's output can be read: QEMU's microvm has no port for it.
+    has_output: bool,
 }
 
 /// Clocks, at one moment.
@@ -244,6 +246,8 @@ impl Measurement {
     const CONTROL: u16 = 0x61;
     /// The channel's output, high once it has counted to 0.
     const OUTPUT: u8 = 1 << 5;
+    /// How often it is tried again on a machine that stops for 55 ms every time.
+    const TRIES: u32 = 20;
 
     fn begin() -> Self {
         let mut control = Port::<u8>::new(Self::CONTROL);
@@ -256,38 +260,52 @@ impl Measurement {
             count.write(0xff);
             count.write(0xff);
         }
-        Self { start: Sample::take(|| 0) }
+        let has_output = !Self::is_output_high();
+        Self { start: Sample::take(|| 0), has_output }
     }
 
-    fn is_over() -> bool {
+    fn is_output_high() -> bool {
         // SAFETY: as in `begin`.
         unsafe { Port::<u8>::new(Self::CONTROL).read() & Self::OUTPUT != 0 }
     }
 
     /// Measures to the end. Returns the frequencies of the TSC and of the local APIC's timer.
     fn finish(self) -> (u64, u64) {
-        apic::start_timer_calibration();
-        let mut start = self.start;
-        let mut timer_start = Sample::take(apic::timer_elapsed);
-        if Self::is_over() {
-            start = Self::begin().start;
-            timer_start = Sample::take(apic::timer_elapsed);
+        // Where nothing tells that the counter has begun anew, the time since `begin` may be any.
+        let mut measurement = if self.has_output { self } else { Self::begin() };
+        for _ in 0..Self::TRIES {
+            if let Some(frequencies) = measurement.attempt() {
+                return frequencies;
+            }
+            measurement = Self::begin();
         }
+        panic!("the PIT does not count as it should, and nothing else says the frequency of the TSC");
+    }
+
+    /// `None` if the counter began anew meanwhile: a virtual machine may be stopped for any time.
+    fn attempt(&self) -> Option<(u64, u64)> {
+        apic::start_timer_calibration();
+        let timer_start = Sample::take(apic::timer_elapsed);
         let mut end = timer_start;
-        while start.pit - end.pit < Self::TSC_TICKS || timer_start.pit - end.pit < Self::TIMER_TICKS {
+        while self.start.pit.wrapping_sub(end.pit) < Self::TSC_TICKS
+            || timer_start.pit.wrapping_sub(end.pit) < Self::TIMER_TICKS
+        {
             core::hint::spin_loop();
             let next = Sample::take(apic::timer_elapsed);
             if next.pit > end.pit {
-                break; // it began anew: we were not running for most of 55 ms; what we have must do
+                return None;
             }
             end = next;
+        }
+        if (self.has_output && Self::is_output_high()) || timer_start.pit > self.start.pit {
+            return None;
         }
         let ratio = |part: u64, of: u64, whole: u64| {
             (u128::from(part) * u128::from(of) / u128::from(whole.max(1))) as u64
         };
-        let tsc_hz = ratio(end.tsc - start.tsc, Self::PIT_HZ, start.pit - end.pit);
+        let tsc_hz = ratio(end.tsc - self.start.tsc, Self::PIT_HZ, self.start.pit - end.pit);
         let timer_hz = ratio(end.timer - timer_start.timer, tsc_hz, end.tsc - timer_start.tsc);
-        (tsc_hz, timer_hz)
+        Some((tsc_hz, timer_hz))
     }
 }
 

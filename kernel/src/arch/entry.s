@@ -260,13 +260,28 @@ syscall_entry:
     mov FRAME_RDX(%rsp), %rdx
     mov FRAME_RSI(%rsp), %rsi
     mov FRAME_RDI(%rsp), %rdi
-    mov FRAME_RAX(%rsp), %rax
     mov FRAME_RIP(%rsp), %rcx
     mov FRAME_RFLAGS(%rsp), %r11
+    # `popfq` is dear on a processor (microcode) and under an emulator (it ends a block). The six flags of arithmetic
+    # are put back without it: OF by an addition that overflows if it is to be set, the others by `sahf` (SDM vol. 2,
+    # SAHF; bits by vol. 1, 3.4.3). None of the moves after that touches them.
+    test $~(0x8d5 | 0x202), %r11d
+    jnz 1f
+    mov %r11d, %eax
+    shl $8, %eax                    # ah = SF ZF AF PF CF, OF in bit 19
+    bt $19, %eax
+    setc %al
+    add $0x7f, %al
+    sahf
+    mov FRAME_RAX(%rsp), %rax
+    mov FRAME_RSP(%rsp), %rsp       # the application's stack pointer
+    sti
+    jmp *%rcx
+1:  mov FRAME_RAX(%rsp), %rax
     andl $~0x200, FRAME_RFLAGS(%rsp)
     add $FRAME_RFLAGS, %rsp
     popfq
-    pop %rsp                        # the application's stack pointer
+    pop %rsp
     sti
     jmp *%rcx
 
