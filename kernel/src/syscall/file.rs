@@ -3,6 +3,7 @@
 use alloc::{sync::Arc, vec};
 use core::cmp::min;
 
+use ::ipc::{pipe::PipeEnd, socket::SocketFile};
 use linux_abi::{
     Errno,
     file::{
@@ -97,11 +98,16 @@ fn offset_of(offset: i64) -> core::result::Result<u64, Errno> {
     u64::try_from(offset).map_err(|_| Errno::EINVAL)
 }
 
-/// Ends a call that wrote: it is counted, and an `EPIPE` comes with `SIGPIPE`, as writing to what nobody reads does.
-fn after_write(result: Result) -> Result {
+/// Ends a call that wrote: it is counted, and an `EPIPE` comes with `SIGPIPE`, as writing to a pipe or a stream socket that
+/// nobody reads does. Other files have the error alone: a console whose host is gone must not kill the program.
+pub(super) fn after_write(file: &OpenFile, result: Result) -> Result {
     let result = count_write(result);
     if result == Err(Errno::EPIPE) {
-        crate::ipc::raise_sigpipe();
+        let any = file.file().as_any();
+        let is_stream = SocketFile::of(&**file.file()).is_ok_and(|socket| socket.raises_sigpipe());
+        if any.is::<PipeEnd>() || is_stream {
+            crate::ipc::raise_sigpipe();
+        }
     }
     result
 }
@@ -115,7 +121,7 @@ pub fn sys_read(fd: i32, buffer: u64, len: usize) -> Result {
 /// `write(2)`.
 pub fn sys_write(fd: i32, buffer: u64, len: usize) -> Result {
     let file = descriptor(fd)?;
-    after_write(file.write(&mut UserBuffers::single(buffer, len)?, file.blocking()))
+    after_write(&file, file.write(&mut UserBuffers::single(buffer, len)?, file.blocking()))
 }
 
 /// `pread64(2)`.
@@ -129,7 +135,7 @@ pub fn sys_pread64(fd: i32, buffer: u64, len: usize, offset: i64) -> Result {
 pub fn sys_pwrite64(fd: i32, buffer: u64, len: usize, offset: i64) -> Result {
     let offset = offset_of(offset)?;
     let file = descriptor(fd)?;
-    after_write(file.write_at(offset, &mut UserBuffers::single(buffer, len)?, file.blocking()))
+    after_write(&file, file.write_at(offset, &mut UserBuffers::single(buffer, len)?, file.blocking()))
 }
 
 /// `readv(2)`.
@@ -141,7 +147,7 @@ pub fn sys_readv(fd: i32, vector: UserPtr<[u64; 2]>, count: usize) -> Result {
 /// `writev(2)`.
 pub fn sys_writev(fd: i32, vector: UserPtr<[u64; 2]>, count: usize) -> Result {
     let file = descriptor(fd)?;
-    after_write(file.write(&mut UserBuffers::from_iovec(vector, count)?, file.blocking()))
+    after_write(&file, file.write(&mut UserBuffers::from_iovec(vector, count)?, file.blocking()))
 }
 
 /// `preadv(2)`. The offset is in two registers for the sake of 32-bit machines; here the first has all.
@@ -155,7 +161,7 @@ pub fn sys_preadv(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, offset: i64)
 pub fn sys_pwritev(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, offset: i64) -> Result {
     let offset = offset_of(offset)?;
     let file = descriptor(fd)?;
-    after_write(file.write_at(offset, &mut UserBuffers::from_iovec(vector, count)?, file.blocking()))
+    after_write(&file, file.write_at(offset, &mut UserBuffers::from_iovec(vector, count)?, file.blocking()))
 }
 
 /// The flags of `preadv2` and `pwritev2`: unknown ones are `EOPNOTSUPP`.
@@ -318,14 +324,14 @@ pub fn sys_readahead(fd: i32, offset: i64, len: usize) -> Result {
 }
 
 /// Where a copy reads or writes: at an offset of the caller's, or at the file's own.
-struct Cursor {
-    file: Arc<OpenFile>,
+pub(super) struct Cursor {
+    pub(super) file: Arc<OpenFile>,
     at: UserPtr<i64>,
     offset: Option<u64>,
 }
 
 impl Cursor {
-    fn new(file: Arc<OpenFile>, at: UserPtr<i64>) -> core::result::Result<Self, Errno> {
+    pub(super) fn new(file: Arc<OpenFile>, at: UserPtr<i64>) -> core::result::Result<Self, Errno> {
         let offset = at.non_null().map(|at| offset_of(at.read()?)).transpose()?;
         Ok(Self { file, at, offset })
     }
@@ -337,7 +343,7 @@ impl Cursor {
         }
     }
 
-    fn write(&mut self, src: &mut SliceSrc<'_>, blocking: Blocking) -> Result {
+    pub(super) fn write(&mut self, src: &mut SliceSrc<'_>, blocking: Blocking) -> Result {
         let written = match &mut self.offset {
             Some(offset) => self.file.write_at(*offset, src, blocking)?,
             None => self.file.write(src, blocking)?,
@@ -360,7 +366,7 @@ impl Cursor {
         }
     }
 
-    fn finish(&self) -> core::result::Result<(), Errno> {
+    pub(super) fn finish(&self) -> core::result::Result<(), Errno> {
         match self.offset {
             Some(offset) => self.at.write(offset as i64),
             None => Ok(()),
@@ -368,11 +374,10 @@ impl Cursor {
     }
 }
 
-/// Copies up to `count` bytes; the first error counts only if nothing was copied.
-fn copy(from: &mut Cursor, to: &mut Cursor, count: usize) -> Result {
+/// Copies up to `count` bytes, waiting for room if `blocking` says so; the first error counts only if nothing was copied.
+pub(super) fn copy(from: &mut Cursor, to: &mut Cursor, count: usize, blocking: Blocking) -> Result {
     let mut buffer = vec![0; min(count, COPY_BYTES)];
     let mut total = 0;
-    let blocking = to.file.blocking();
     while total < count {
         let part = min(buffer.len(), count - total);
         let read = match from.read(&mut buffer[..part], Blocking::Yes) {
@@ -417,8 +422,10 @@ pub fn sys_sendfile(to: i32, from: i32, offset: UserPtr<i64>, count: usize) -> R
         return Err(Errno::EINVAL);
     }
     let mut from = Cursor::new(source, offset)?;
+    let blocking = target.blocking();
     let mut to = Cursor::new(target, UserPtr::new(0))?;
-    after_write(copy(&mut from, &mut to, min(count, MAX_RW_COUNT)))
+    let result = copy(&mut from, &mut to, min(count, MAX_RW_COUNT), blocking);
+    after_write(&to.file, result)
 }
 
 /// `copy_file_range(2)`.
@@ -455,5 +462,5 @@ pub fn sys_copy_file_range(
     if is_same && second - first < count as u64 {
         return Err(Errno::EINVAL);
     }
-    copy(&mut from, &mut to, count)
+    copy(&mut from, &mut to, count, Blocking::Yes)
 }

@@ -42,6 +42,7 @@ pub mod random;
 pub mod schedule;
 pub mod signals;
 pub mod socket;
+pub mod splice;
 pub mod stat;
 pub mod thread;
 pub mod time;

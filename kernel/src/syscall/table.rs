@@ -13,8 +13,8 @@ use linux_abi::{
 
 use super::{
     Argument, Result, UserString, credentials, directory, epoll, event, fd, file, futex, info, inotify, lock,
-    memory, name, pipe, policy, poll, process, random, schedule, signals, socket, stat, thread, time, timer,
-    xattr,
+    memory, name, pipe, policy, poll, process, random, schedule, signals, socket, splice, stat, thread, time,
+    timer, xattr,
 };
 use crate::user::UserPtr;
 
@@ -267,6 +267,7 @@ syscalls! {
     272 => thread::sys_unshare(flags: u64);
     273 => futex::sys_set_robust_list(head: u64, len: usize);
     274 => futex::sys_get_robust_list(tid: i32, head: UserPtr<u64>, len: UserPtr<usize>);
+    275 => splice::sys_splice(from: i32, from_offset: UserPtr<i64>, to: i32, to_offset: UserPtr<i64>, count: usize, flags: u32);
     277 => file::sys_sync_file_range(fd: i32, offset: i64, len: i64, flags: u32);
     280 => stat::sys_utimensat(directory: i32, path: UserString, times: UserPtr<[Timespec; 2]>, flags: u32);
     281 => epoll::sys_epoll_pwait(epoll: i32, events: UserPtr<EpollEvent>, max: i32, timeout_ms: i32, mask: UserPtr<u64>, mask_size: usize);
@@ -310,9 +311,9 @@ syscalls! {
 
 /// Whether a call never waits, so that showing it once in the trace, with its result, is enough.
 pub fn returns_soon(number: u64) -> bool {
-    const MAY_WAIT: [u64; 34] = [
+    const MAY_WAIT: [u64; 35] = [
         0, 1, 7, 19, 20, 23, 34, 35, 42, 43, 44, 45, 46, 47, 60, 61, 72, 73, 74, 75, 128, 130, 202, 230, 231,
-        232, 247, 270, 271, 281, 288, 299, 307, 441,
+        232, 247, 270, 275, 271, 281, 288, 299, 307, 441,
     ];
     !MAY_WAIT.contains(&number)
 }
