@@ -1,7 +1,7 @@
 //! The application: what is packed, and how it is started in the guest.
 //!
-//! Responsible for turning options into a recipe and a [`Launch`], for the description that an image carries of
-//! itself, and for merging it with the options of one run. Not for the system around it (`image`).
+//! Responsible for turning options into a recipe and a [`Launch`], for the description that an image carries
+//! of itself, and for merging it with the options of one run. Not for the system around it (`image`).
 
 use std::{
     collections::BTreeSet,

@@ -1,7 +1,7 @@
 //! `crema`: builds images of jars, boots them, and tests and measures the kernel that they run on.
 //!
-//! What goes to standard output is the guest's alone; everything that the tool itself has to say goes to standard
-//! error, in lines that begin with "crema:".
+//! What goes to standard output is the guest's alone; everything that the tool itself has to say goes to
+//! standard error, in lines that begin with "crema:".
 
 #![forbid(unsafe_code)]
 

@@ -2,8 +2,8 @@
 //!
 //! A [`ScratchFolder`] removes itself when it is dropped. A signal that ends the tool drops nothing, so the
 //! folders are also listed, and [`remove_all`] is called by whoever ends the process (`machine::interrupt`).
-//! What even that misses (SIGKILL, a power cut) is found by the next folder made beside it: each has a file that its
-//! owner holds a flock(2) on.
+//! What even that misses (SIGKILL, a power cut) is found by the next folder made beside it: each has a file
+//! that its owner holds a flock(2) on.
 
 use std::{
     collections::BTreeSet,

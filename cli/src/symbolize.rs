@@ -1,11 +1,13 @@
 //! Names for the addresses in the kernel's log.
 //!
-//! The kernel prints addresses of its own code as numbers of 16 digits, and those of the application's as a path in the image and an
-//! offset in that file. Here each gets what it stands for: function, source file and line, and the functions that it was
-//! inlined into. The kernel could do a part of that itself, but only with a table of symbols in its memory, and without
-//! lines; the tool has the ELF file with all of it, and the log passes through it anyway.
+//! The kernel prints addresses of its own code as numbers of 16 digits, and those of the application's as a
+//! path in the image and an offset in that file. Here each gets what it stands for: function, source file and
+//! line, and the functions that it was inlined into. The kernel could do a part of that itself, but only with
+//! a table of symbols in its memory, and without lines; the tool has the ELF file with all of it, and the log
+//! passes through it anyway.
 //!
-//! Nothing is opened before the first address turns up, so a log without any costs a search for two short strings.
+//! Nothing is opened before the first address turns up, so a log without any costs a search for two short
+//! strings.
 
 use std::{
     borrow::Cow,
@@ -21,7 +23,8 @@ use goblin::elf::{Elf, program_header::PT_LOAD};
 
 use crate::{image::ext4, scratch::ScratchFolder};
 
-/// What addresses of kernel code begin with: the image lies in the first 256 MiB of the top 2 GiB (`kernel/linker.ld`).
+/// What addresses of kernel code begin with: the image lies in the first 256 MiB of the top 2 GiB
+/// (`kernel/linker.ld`).
 const KERNEL_PREFIX: &str = "0xffffffff8";
 /// Hexadecimal digits of such an address, after the `0x`.
 const KERNEL_DIGITS: usize = 16;
@@ -106,8 +109,8 @@ impl Symbolizer {
         describe(&library.loader, Path::new(path), address + (offset - start))
     }
 
-    /// Takes a file out of the image: the host's own of that name may be another one. That a file has no names, or that it
-    /// cannot be had, is no failure: the log stays as it is.
+    /// Takes a file out of the image: the host's own of that name may be another one. That a file has no
+    /// names, or that it cannot be had, is no failure: the log stays as it is.
     fn load_library(&mut self, path: &str) -> Option<Library> {
         let bytes = ext4::read_file(self.sources.image.as_deref()?, path).ok()??;
         let elf = Elf::parse(&bytes).ok()?;
@@ -143,7 +146,8 @@ fn describe(loader: &Loader, file: &Path, address: u64) -> Option<String> {
         frame = frames.next().ok().flatten();
         let is_outermost = frame.is_none();
         let separator = if text.is_empty() { "" } else { ", inlined in " };
-        // The symbol table has the whole path of a function, line tables only its last part; but only for what is not inlined.
+        // The symbol table has the whole path of a function, line tables only its last part; but only for
+        // what is not inlined.
         let name = match (&symbol, &current.function) {
             (Some(symbol), _) if is_outermost => Some(demangled(symbol.name())),
             (_, Some(function)) => function.demangle().ok().map(|name| name.into_owned()),
@@ -170,7 +174,8 @@ fn demangled(name: &str) -> String {
     addr2line::demangle_auto(Cow::Borrowed(name), None).into_owned()
 }
 
-/// A source file's path as a reader knows it: from the project's root, from the crate, or from Rust's own sources.
+/// A source file's path as a reader knows it: from the project's root, from the crate, or from Rust's own
+/// sources.
 fn shortened(source: &str, binary: &Path) -> String {
     for (marker, levels) in [("/registry/src/", 1), ("/rustc/", 1)] {
         if let Some(at) = source.find(marker) {

@@ -1,5 +1,5 @@
-//! Each mistake that a user can make gets one sentence on standard error, nothing on standard output, and exit
-//! status 125; a wrong call gets clap's words and 2. The real program is run; nothing here boots.
+//! Each mistake that a user can make gets one sentence on standard error, nothing on standard output, and
+//! exit status 125; a wrong call gets clap's words and 2. The real program is run; nothing here boots.
 
 use std::{
     fs,

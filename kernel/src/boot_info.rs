@@ -90,8 +90,8 @@ impl BootInfo {
         if self.command_line == 0 {
             return "";
         }
-        // SAFETY: the loader's NUL-ended string, in memory that is not given to the allocator before 1 MiB; it is
-        // read before anything else is allocated.
+        // SAFETY: the loader's NUL-ended string, in memory that is not given to the allocator before 1 MiB;
+        // it is read before anything else is allocated.
         let text = unsafe { core::ffi::CStr::from_ptr(layout::direct(self.command_line)) };
         text.to_str().unwrap_or("")
     }

@@ -1,7 +1,8 @@
 //! Futexes: `futex(2)` over the crate `futex`'s table, and the robust list.
 //!
-//! The table's buckets are spin locks, and the application's word is looked at under them. A fault cannot be served there: the
-//! access fails at once (see `arch::trap`), everything is undone, the word is touched with no lock held, and the call begins again.
+//! The table's buckets are spin locks, and the application's word is looked at under them. A fault cannot be
+//! served there: the access fails at once (see `arch::trap`), everything is undone, the word is touched with
+//! no lock held, and the call begins again.
 
 use core::num::NonZeroU32;
 
@@ -50,7 +51,8 @@ pub enum Scope {
     Shared,
 }
 
-/// The key of a futex word. Words in shared mappings are known by the object, so that two mappings of it meet.
+/// The key of a futex word. Words in shared mappings are known by the object, so that two mappings of it
+/// meet.
 fn key(address: UserPtr<u32>, scope: Scope) -> Result<Key, Errno> {
     let address = address.address();
     match scope {
@@ -68,8 +70,8 @@ fn retry<T>(address: UserPtr<u32>, mut operation: impl FnMut() -> Result<T, Chec
         match operation() {
             Ok(value) => return Ok(value),
             Err(Check::Failed(error)) => return Err(error),
-            // With no lock held a fault is served; if it cannot be, this is the EFAULT. A compare-and-exchange that changes nothing
-            // makes the page writable too, for `wake_op`.
+            // With no lock held a fault is served; if it cannot be, this is the EFAULT. A
+            // compare-and-exchange that changes nothing makes the page writable too, for `wake_op`.
             Err(Check::PageAbsent) => {
                 let value = address.load()?;
                 address.compare_exchange(value, value)?;
@@ -88,8 +90,8 @@ fn expect(address: UserPtr<u32>, expected: u32) -> Result<(), Check> {
     if look(address)? == expected { Ok(()) } else { Err(Check::Failed(Errno::EAGAIN)) }
 }
 
-/// `FUTEX_WAIT_BITSET`: waits while the word has the value `expected`, until `deadline_ns` on the monotonic clock.
-/// `EAGAIN` if it has not, `ETIMEDOUT`, or an interruption.
+/// `FUTEX_WAIT_BITSET`: waits while the word has the value `expected`, until `deadline_ns` on the monotonic
+/// clock. `EAGAIN` if it has not, `ETIMEDOUT`, or an interruption.
 pub fn wait(
     address: UserPtr<u32>,
     scope: Scope,
@@ -155,7 +157,8 @@ pub fn requeue(
     })
 }
 
-/// `FUTEX_WAKE_OP`: changes the second word, and wakes on the first, and on the second if its old value asks for it.
+/// `FUTEX_WAKE_OP`: changes the second word, and wakes on the first, and on the second if its old value asks
+/// for it.
 pub fn wake_op(
     first: UserPtr<u32>,
     second: UserPtr<u32>,
@@ -181,8 +184,9 @@ pub fn wake_op(
     })
 }
 
-/// Marks the robust futexes that an ending thread holds, and wakes one waiter on each (Linux kernel/futex/core.c,
-/// `exit_robust_list`). The list is the application's memory: whatever it holds, this ends.
+/// Marks the robust futexes that an ending thread holds, and wakes one waiter on each (Linux
+/// kernel/futex/core.c, `exit_robust_list`). The list is the application's memory: whatever it holds, this
+/// ends.
 pub fn release_robust_list(thread: &Thread) {
     let head_address = thread.robust_list.load(core::sync::atomic::Ordering::Relaxed);
     if head_address == 0 {

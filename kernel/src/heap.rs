@@ -1,9 +1,9 @@
 //! The kernel heap: `talc` on frames, behind per-CPU caches of small blocks.
 //!
 //! Most allocations are small and of a few sizes; those are served from this CPU's own lists, with interrupts
-//! masked and no lock. The lists are filled from and spilled to `talc` in batches, under [`TALC`]'s lock. Memory
-//! comes from the frame allocator in chunks; whole pages and more could be had there directly, and page-sized
-//! objects should be. Blocks above [`large::THRESHOLD`] are [`large`]'s.
+//! masked and no lock. The lists are filled from and spilled to `talc` in batches, under [`TALC`]'s lock.
+//! Memory comes from the frame allocator in chunks; whole pages and more could be had there directly, and
+//! page-sized objects should be. Blocks above [`large::THRESHOLD`] are [`large`]'s.
 
 use core::{
     alloc::{GlobalAlloc, Layout},
@@ -124,8 +124,8 @@ struct KernelHeap;
 #[global_allocator]
 static HEAP: KernelHeap = KernelHeap;
 
-// SAFETY: `talc` is a correct allocator; the lists hand out its blocks, each to one owner at a time, large and aligned
-// enough for their class.
+// SAFETY: `talc` is a correct allocator; the lists hand out its blocks, each to one owner at a time, large
+// and aligned enough for their class.
 unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(class) = class_of(layout) else {

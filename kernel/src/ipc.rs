@@ -1,5 +1,5 @@
-//! Where the objects of the crate `ipc` meet the rest of the kernel: descriptors, signals, clocks, and the file system's
-//! socket inodes.
+//! Where the objects of the crate `ipc` meet the rest of the kernel: descriptors, signals, clocks, and the
+//! file system's socket inodes.
 //!
 //! What is here is made on first use and lives for ever. Nothing here locks.
 
@@ -26,8 +26,8 @@ pub fn open_file(fd: i32) -> Result<Arc<OpenFile>, Errno> {
     fs::descriptor(fd)
 }
 
-/// Opens `file` under the lowest free descriptor. Of `flags`, which are those of `open(2)`, `O_CLOEXEC` is the
-/// descriptor's and the rest the open file's.
+/// Opens `file` under the lowest free descriptor. Of `flags`, which are those of `open(2)`, `O_CLOEXEC` is
+/// the descriptor's and the rest the open file's.
 pub fn install(file: Arc<dyn File>, access: AccessMode, flags: OpenFlags) -> Result<u32, Errno> {
     let fd_flags = if flags.contains(OpenFlags::CLOEXEC) { FdFlags::CLOEXEC } else { FdFlags::empty() };
     let open = OpenFile::anonymous(file, access, flags.difference(OpenFlags::CLOEXEC));
@@ -139,8 +139,8 @@ impl Clocks for Processors {
     }
 }
 
-/// To be called with each signal that is taken from a queue; returns it as the application is to see it. Not with a
-/// lock of the timers held.
+/// To be called with each signal that is taken from a queue; returns it as the application is to see it. Not
+/// with a lock of the timers held.
 pub fn signal_taken(mut info: SigInfo) -> SigInfo {
     TIMERS.signal_taken(&mut info);
     info

@@ -1,7 +1,7 @@
 //! The kernel log: to the first serial port, which the host tool keeps.
 //!
-//! Warnings and errors always; the rest if the run configuration says `verbose`. A line has the time since kernel
-//! entry. The lock around the port is a spin lock, so any context may log.
+//! Warnings and errors always; the rest if the run configuration says `verbose`. A line has the time since
+//! kernel entry. The lock around the port is a spin lock, so any context may log.
 
 use core::fmt::{self, Write};
 

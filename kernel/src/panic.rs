@@ -1,7 +1,7 @@
 //! The end of the kernel: panics, faults that nobody can serve, and the report of a crash of the application.
 //!
-//! A report has the registers, what was running, and a backtrace by frame pointers. The host tool names the functions
-//! (see [`symbols`]).
+//! A report has the registers, what was running, and a backtrace by frame pointers. The host tool names the
+//! functions (see [`symbols`]).
 
 use core::{
     fmt::Write,
@@ -112,7 +112,8 @@ fn backtrace(mut frame_pointer: u64) {
         if frame_pointer < layout::DIRECT_MAP || !frame_pointer.is_multiple_of(8) {
             return;
         }
-        // SAFETY: a frame pointer of kernel code points into a kernel stack, to the saved pointer and the return address.
+        // SAFETY: a frame pointer of kernel code points into a kernel stack, to the saved pointer and the
+        // return address.
         let [next, return_address] = unsafe { (frame_pointer as *const [u64; 2]).read() };
         if !layout::Image::is_text(return_address) {
             return;

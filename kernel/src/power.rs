@@ -1,4 +1,5 @@
-//! The orderly end: what was written is made durable, the host tool is told how it ended, the machine is switched off.
+//! The orderly end: what was written is made durable, the host tool is told how it ended, the machine is
+//! switched off.
 
 use console::control::GuestMessage;
 use linux_abi::signal::Signal;

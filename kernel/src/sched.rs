@@ -1,13 +1,14 @@
 //! The scheduler: which thread runs on which CPU.
 //!
-//! Every CPU has a run queue (crate `run-queue`: fair in virtual time) behind a spin lock. A thread is on at most one,
-//! and then it is runnable and does not run; the running one is its CPU's `current`. The kernel is not preemptible:
-//! a switch happens where a thread blocks or yields, and on the way back to the application.
+//! Every CPU has a run queue (crate `run-queue`: fair in virtual time) behind a spin lock. A thread is on at
+//! most one, and then it is runnable and does not run; the running one is its CPU's `current`. The kernel is
+//! not preemptible: a switch happens where a thread blocks or yields, and on the way back to the application.
 //!
-//! Who may touch what of a [`ThreadState`]: `entity` belongs to the lock of the queue that the thread is put on or leaves.
-//! `stack_pointer`, `fpu` and `fs_base` belong to the CPU that has the thread `on_cpu`; `on_cpu` is set by
-//! the CPU that takes it from a queue and cleared once its registers are saved. A thread woken in between goes to the queue of
-//! the CPU that it is leaving, so nobody ever waits for a switch to end; others steal only threads that are off.
+//! Who may touch what of a [`ThreadState`]: `entity` belongs to the lock of the queue that the thread is put
+//! on or leaves. `stack_pointer`, `fpu` and `fs_base` belong to the CPU that has the thread `on_cpu`;
+//! `on_cpu` is set by the CPU that takes it from a queue and cleared once its registers are saved. A thread
+//! woken in between goes to the queue of the CPU that it is leaving, so nobody ever waits for a switch to
+//! end; others steal only threads that are off.
 //!
 //! No lock is taken under a queue's lock, and no two queues are locked at a time.
 
@@ -95,7 +96,8 @@ struct CpuQueue {
     queue: SpinLock<RunQueue<Arc<Thread>>>,
     /// Threads that wait on the queue, readable without the lock.
     waiting: AtomicUsize,
-    /// The end of the running thread's slice, or `u64::MAX` if nobody waits for it. Written under the queue's lock.
+    /// The end of the running thread's slice, or `u64::MAX` if nobody waits for it. Written under the queue's
+    /// lock.
     slice_end_ns: AtomicU64,
     /// Up to when the running thread has been charged. Touched by this CPU only.
     charged_ns: Cell<u64>,
@@ -103,7 +105,8 @@ struct CpuQueue {
     previous: Cell<*const Thread>,
     /// Whether `previous` goes on living on some queue or elsewhere, or this was the CPU's reference to it.
     previous_fate: Cell<Fate>,
-    /// The thread that was switched away from, if its affinity no longer allows this CPU. Touched by this CPU only.
+    /// The thread that was switched away from, if its affinity no longer allows this CPU. Touched by this CPU
+    /// only.
     migrating: Cell<*const Thread>,
     /// The thread whose extended state is in the registers. Touched by this CPU only.
     fpu_owner: Cell<*const Thread>,
@@ -165,8 +168,8 @@ pub unsafe fn adopt_idle_thread() {
 
 /// Prepares a new thread so that it begins with `entry(argument)` when it is first switched to.
 pub fn prepare(thread: &Thread, stack_top: u64, entry: extern "C" fn(usize) -> !, argument: usize) {
-    // What `context_switch` pops: r15 r14 r13 r12 rbx rbp, then the return address; and `thread_start` calls, so
-    // the stack must be aligned to 16 after the return.
+    // What `context_switch` pops: r15 r14 r13 r12 rbx rbp, then the return address; and `thread_start` calls,
+    // so the stack must be aligned to 16 after the return.
     let frame = [0, 0, 0, argument as u64, entry as usize as u64, 0, thread_start as *const () as u64];
     let sp = (stack_top & !15) - size_of_val(&frame) as u64;
     let sp = if (sp + size_of_val(&frame) as u64).is_multiple_of(16) { sp } else { sp - 8 };
@@ -200,8 +203,8 @@ pub(crate) fn make_runnable(thread: &Thread) {
     enqueue(target, thread, Arrival::Wakeup { slept_ns });
 }
 
-/// The best CPU for a thread: where it ran last if that one is idle, else any idle one, else where it ran last, unless
-/// another has much less to do.
+/// The best CPU for a thread: where it ran last if that one is idle, else any idle one, else where it ran
+/// last, unless another has much less to do.
 fn choose_cpu(affinity: u64, last: usize) -> usize {
     let allowed = match affinity & cpu::online_mask() {
         0 => cpu::online_mask(),
@@ -279,7 +282,8 @@ pub fn preempt_if_needed() {
     }
 }
 
-/// Ends the running thread; nothing refers to it any more but this CPU, and whoever still waits for it to be gone.
+/// Ends the running thread; nothing refers to it any more but this CPU, and whoever still waits for it to be
+/// gone.
 pub fn exit_current() -> ! {
     interrupts::disable();
     switch(Leaving::Ended);
@@ -335,8 +339,8 @@ fn switch(leaving: Leaving) {
         fate = Fate::Queued;
     }
     if let Some(thread) = migrate {
-        // Off to a CPU that it may run on. It is still `on_cpu` here, so it must not run there before the switch is
-        // done: `finish_switch` takes it there.
+        // Off to a CPU that it may run on. It is still `on_cpu` here, so it must not run there before the
+        // switch is done: `finish_switch` takes it there.
         fate = Fate::Queued;
         let old = cpu_queue.migrating.replace(Arc::into_raw(thread));
         debug_assert!(old.is_null());
@@ -373,12 +377,14 @@ fn switch(leaving: Leaving) {
     }
     cpu_queue.previous.set(previous_pointer);
     cpu_queue.previous_fate.set(fate);
-    // SAFETY: both stack pointers belong to this CPU now; the next thread's was saved by a switch or made by `prepare`.
+    // SAFETY: both stack pointers belong to this CPU now; the next thread's was saved by a switch or made by
+    // `prepare`.
     unsafe { context_switch(previous.sched.stack_pointer.as_ptr(), next.sched.stack_pointer.get()) };
     finish_switch();
 }
 
-/// The end of a switch, on the new thread's stack: the previous thread's registers are saved, so others may have it.
+/// The end of a switch, on the new thread's stack: the previous thread's registers are saved, so others may
+/// have it.
 fn finish_switch() {
     let index = cpu::index();
     let cpu_queue = &QUEUES[index];
@@ -433,8 +439,9 @@ fn load_extended(thread: &Thread, cpu_queue: &CpuQueue) {
     if thread.kind != Kind::Application {
         return;
     }
-    // If nobody else's state was loaded here since, the registers still hold it: kernel code changes only xmm0-15, which the
-    // thread's frame restores. A thread that ran elsewhere in between owns the registers of that CPU, not of this one.
+    // If nobody else's state was loaded here since, the registers still hold it: kernel code changes only
+    // xmm0-15, which the thread's frame restores. A thread that ran elsewhere in between owns the registers
+    // of that CPU, not of this one.
     let owner = cpu_queue.fpu_owner.replace(thread);
     let last_loaded_on = thread.sched.last_fpu_cpu.replace(cpu::index());
     if owner != core::ptr::from_ref(thread) || last_loaded_on != cpu::index() {
@@ -501,8 +508,8 @@ fn charge(
     queue.account(ran_ns)
 }
 
-/// Takes a thread that waits elsewhere, for a CPU that has nothing to do: from the CPU where most wait. It runs here from now
-/// on.
+/// Takes a thread that waits elsewhere, for a CPU that has nothing to do: from the CPU where most wait. It
+/// runs here from now on.
 fn steal(for_cpu: usize) -> Option<Arc<Thread>> {
     let (thread, entity) = take_from_busiest(for_cpu)?;
     // Through our own queue, which gives it its place in our virtual time.
@@ -532,7 +539,8 @@ fn may_run_on(thread: &Thread, cpu: usize) -> bool {
     allowed == 0 || allowed & 1 << cpu != 0
 }
 
-/// Arms the end of the running thread's slice, if somebody waits for the CPU. On that CPU, with interrupts masked.
+/// Arms the end of the running thread's slice, if somebody waits for the CPU. On that CPU, with interrupts
+/// masked.
 fn arm_slice(cpu_queue: &CpuQueue) {
     let end_ns = {
         let queue = cpu_queue.queue.lock();
@@ -610,8 +618,8 @@ pub fn run_idle_loop() -> ! {
     }
     let this = cpu::this();
     let cpu_queue = &QUEUES[this.index];
-    // Whether what waits elsewhere could not be had: it is bound to its CPU, or not off it yet. Whoever changes that sends an
-    // interrupt, so there is no point in trying again before one.
+    // Whether what waits elsewhere could not be had: it is bound to its CPU, or not off it yet. Whoever
+    // changes that sends an interrupt, so there is no point in trying again before one.
     let mut in_vain = false;
     loop {
         interrupts::disable();

@@ -1,10 +1,11 @@
 //! Signals: sending them, and delivering them on the way back to the application.
 //!
-//! What waits and what is done with it are decided by the crate `signal-queue`; here are the threads, the frames on
-//! the application's stack, and the exceptions that become signals.
+//! What waits and what is done with it are decided by the crate `signal-queue`; here are the threads, the
+//! frames on the application's stack, and the exceptions that become signals.
 //!
-//! Locks: [`SHARED`] (the process's queue, the dispositions), then a thread's `signals`. `Thread::work_pending` is set with both
-//! held or after, and cleared only with both held and nothing deliverable; so whoever sees it clear has missed nothing.
+//! Locks: [`SHARED`] (the process's queue, the dispositions), then a thread's `signals`.
+//! `Thread::work_pending` is set with both held or after, and cleared only with both held and nothing
+//! deliverable; so whoever sees it clear has missed nothing.
 
 use alloc::sync::Arc;
 use core::{ops::DerefMut, sync::atomic::Ordering};
@@ -52,7 +53,8 @@ pub static SHARED: LazyLock<SpinLock<Shared>> = LazyLock::new(|| {
 pub struct ThreadSignals {
     /// Signals that wait until they are unblocked.
     pub blocked: SigSet,
-    /// The mask to put back once a handler has been entered or the call has ended (`sigsuspend(2)`, `ppoll(2)`, ...).
+    /// The mask to put back once a handler has been entered or the call has ended (`sigsuspend(2)`,
+    /// `ppoll(2)`, ...).
     saved_mask: Option<SigSet>,
     /// Signals for this thread.
     pub pending: PendingSignals,
@@ -221,8 +223,8 @@ pub fn mask() -> SigSet {
     task::current().signals.lock().blocked
 }
 
-/// Sets the running thread's mask for the length of one system call. The former mask comes back when a handler has been
-/// entered, which sees it in its frame, or else on the way back to the application.
+/// Sets the running thread's mask for the length of one system call. The former mask comes back when a
+/// handler has been entered, which sees it in its frame, or else on the way back to the application.
 pub fn set_mask_for_call(mask: SigSet) {
     let former = set_mask(mask);
     let thread = task::current();
@@ -231,8 +233,8 @@ pub fn set_mask_for_call(mask: SigSet) {
     thread.work_pending.store(true, Ordering::SeqCst);
 }
 
-/// Puts the mask back that [`set_mask_for_call`] replaced, for a call that no signal has interrupted: what came in the
-/// meantime, and is blocked again, stays pending.
+/// Puts the mask back that [`set_mask_for_call`] replaced, for a call that no signal has interrupted: what
+/// came in the meantime, and is blocked again, stays pending.
 pub fn end_mask_for_call() {
     let thread = task::current();
     let shared = SHARED.lock();
@@ -298,8 +300,9 @@ pub fn application_fault(frame: &TrapFrame, address: u64, error: mm::FaultError)
     force(signal, SigInfo::fault(signal, code, address), Some(context));
 }
 
-/// Ends the process because the running thread touched memory and there is none to be had: what Linux's out-of-memory killer
-/// would do, as no other process can be chosen. A signal that the program handles would need memory for its handler.
+/// Ends the process because the running thread touched memory and there is none to be had: what Linux's
+/// out-of-memory killer would do, as no other process can be chosen. A signal that the program handles would
+/// need memory for its handler.
 pub fn out_of_memory() {
     let thread = task::current();
     mm::report_shortage();
@@ -313,7 +316,8 @@ pub fn application_exception(frame: &TrapFrame) {
     let at_rip = |signal, code| (signal, SigInfo::fault(signal, code, frame.rip));
     let (signal, info) = match frame.vector {
         vector::DIVIDE_ERROR => at_rip(Signal::SIGFPE, code::FPE_INTDIV),
-        // The frame has the flag that caused it set; the handler begins without, and `rt_sigreturn(2)` puts it back.
+        // The frame has the flag that caused it set; the handler begins without, and `rt_sigreturn(2)` puts
+        // it back.
         vector::DEBUG => at_rip(Signal::SIGTRAP, code::TRAP_TRACE),
         vector::BREAKPOINT => (Signal::SIGTRAP, SigInfo::kernel(Signal::SIGTRAP)),
         vector::INVALID_OPCODE => at_rip(Signal::SIGILL, code::ILL_ILLOPN),
@@ -344,7 +348,8 @@ fn floating_point_code(exceptions: u32) -> i32 {
 
 /// Makes a fault's signal pending for the running thread so that it cannot be blocked or ignored.
 ///
-/// `context` is the exception's vector, error code and address, if it was one: a context keeps the last one's.
+/// `context` is the exception's vector, error code and address, if it was one: a context keeps the last
+/// one's.
 fn force(signal: Signal, info: SigInfo, context: Option<(u64, u64, u64)>) {
     let thread = task::current();
     let mut shared = SHARED.lock();
@@ -356,9 +361,9 @@ fn force(signal: Signal, info: SigInfo, context: Option<(u64, u64, u64)>) {
     thread.work_pending.store(true, Ordering::SeqCst);
 }
 
-/// Delivers what is pending for the running thread: sets `frame` up for a handler, or ends the process. `restart` tells what
-/// the interrupted system call wants. Interrupts are unmasked, and it may wait (for the application's stack). Returns
-/// whether it changed the frame.
+/// Delivers what is pending for the running thread: sets `frame` up for a handler, or ends the process.
+/// `restart` tells what the interrupted system call wants. Interrupts are unmasked, and it may wait (for the
+/// application's stack). Returns whether it changed the frame.
 pub fn deliver(frame: &mut TrapFrame, restart: &mut syscall::Restart) -> bool {
     let thread = task::current();
     let mut changed = false;
@@ -400,8 +405,8 @@ pub fn deliver(frame: &mut TrapFrame, restart: &mut syscall::Restart) -> bool {
             Delivery::Handler(handler) => {
                 changed |= restart.settle(frame, Some(&handler));
                 if enter_handler(frame, &handler, info, mask_for_frame).is_err() {
-                    // Linux: a frame that cannot be written is a SIGSEGV, whose handler, if it is its own turn that failed, is
-                    // reset first.
+                    // Linux: a frame that cannot be written is a SIGSEGV, whose handler, if it is its own
+                    // turn that failed, is reset first.
                     if signal == Signal::SIGSEGV {
                         let _ = set_action(Signal::SIGSEGV, SigAction::DEFAULT);
                     }

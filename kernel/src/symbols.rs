@@ -1,8 +1,9 @@
 //! How addresses of the kernel are shown in its log.
 //!
-//! As plain numbers of 16 digits: names and line numbers are put beside them by the host tool, which keeps the log and has the
-//! kernel's ELF file (`cli/src/symbolize.rs`). So they cost the image nothing, and need no code that would have to work in a
-//! kernel that has just failed. A log that was taken without the tool can be run through `addr2line -fie crema-kernel`.
+//! As plain numbers of 16 digits: names and line numbers are put beside them by the host tool, which keeps
+//! the log and has the kernel's ELF file (`cli/src/symbolize.rs`). So they cost the image nothing, and need
+//! no code that would have to work in a kernel that has just failed. A log that was taken without the tool
+//! can be run through `addr2line -fie crema-kernel`.
 
 use core::fmt;
 

@@ -1,8 +1,8 @@
-//! Timers: each CPU's queue of deadlines, and its local timer, which is armed for the first of them or for the end of
-//! the running thread's slice, whichever is sooner. Nothing ticks.
+//! Timers: each CPU's queue of deadlines, and its local timer, which is armed for the first of them or for
+//! the end of the running thread's slice, whichever is sooner. Nothing ticks.
 //!
-//! A timer lives on the queue of the CPU that armed it and fires there. A queue's lock is taken with nothing else held, and
-//! released before a target is told.
+//! A timer lives on the queue of the CPU that armed it and fires there. A queue's lock is taken with nothing
+//! else held, and released before a target is told.
 
 use alloc::{collections::BTreeMap, sync::Arc};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +24,8 @@ static QUEUES: [SpinLock<Queue>; MAX_CPUS] = [const { SpinLock::new(Queue::new()
 /// Numbers of expiries; the low bits hold the CPU whose queue has it.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// Tells `target` when the monotonic clock reaches `deadline_ns`. The result, with the deadline, names the expiry.
+/// Tells `target` when the monotonic clock reaches `deadline_ns`. The result, with the deadline, names the
+/// expiry.
 pub fn arm(deadline_ns: u64, target: Arc<dyn TimerTarget>) -> u64 {
     let irq = ksync::platform::irq_save();
     let cpu = cpu::index();
@@ -44,8 +45,8 @@ pub fn arm(deadline_ns: u64, target: Arc<dyn TimerTarget>) -> u64 {
 /// Takes an expiry back; whether it had not fired.
 pub fn cancel(deadline_ns: u64, number: u64) -> bool {
     let removed = QUEUES[number as usize % MAX_CPUS].lock().remove(&(deadline_ns, number));
-    // Dropped with the queue unlocked: it may be the last reference. The local timer stays armed; one idle interrupt is
-    // cheaper than arming it twice for each wait that ends early.
+    // Dropped with the queue unlocked: it may be the last reference. The local timer stays armed; one idle
+    // interrupt is cheaper than arming it twice for each wait that ends early.
     removed.is_some()
 }
 

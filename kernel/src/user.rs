@@ -1,8 +1,8 @@
 //! The application's memory, as the kernel touches it.
 //!
-//! What the application passes is an allegation: the address may be unmapped, read-only, or the kernel's own. Every access
-//! goes through the copies in `arch/memory.s`, which end at a fault that the memory map cannot serve; here that becomes
-//! `EFAULT`. An access may fault a page in, hence wait: never under a spin lock.
+//! What the application passes is an allegation: the address may be unmapped, read-only, or the kernel's own.
+//! Every access goes through the copies in `arch/memory.s`, which end at a fault that the memory map cannot
+//! serve; here that becomes `EFAULT`. An access may fault a page in, hence wait: never under a spin lock.
 
 use alloc::{string::String, vec::Vec};
 use core::{fmt, marker::PhantomData, mem::MaybeUninit};
@@ -78,7 +78,8 @@ unsafe fn copy_out_raw(to: u64, from: *const u8, len: usize) -> usize {
     })
 }
 
-/// A copy in steps of 64 bytes ended in a fault with `left` of `len` bytes to go: find how far it really goes.
+/// A copy in steps of 64 bytes ended in a fault with `left` of `len` bytes to go: find how far it really
+/// goes.
 fn retry_bytewise(len: usize, left: usize, mut copy: impl FnMut(usize, usize) -> bool) -> usize {
     let mut done = len - left;
     while done < len && copy(done, 1) {

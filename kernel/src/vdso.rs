@@ -1,10 +1,10 @@
 //! The vDSO: the kernel's functions in the application's memory, and the page by which they know the time.
 //!
-//! Responsible for: the pages, and where they are mapped. Not for: what is in them (`vdso-image`), and when the clock page
-//! changes ([`clock`], which writes it whenever the wall clock is set).
+//! Responsible for: the pages, and where they are mapped. Not for: what is in them (`vdso-image`), and when
+//! the clock page changes ([`clock`], which writes it whenever the wall clock is set).
 //!
-//! To the memory map the two are objects like files, mapped privately: `[vvar]`, the clock page, and right behind it `[vdso]`.
-//! Who makes them writable, as a debugger does for its breakpoints, writes to copies.
+//! To the memory map the two are objects like files, mapped privately: `[vvar]`, the clock page, and right
+//! behind it `[vdso]`. Who makes them writable, as a debugger does for its breakpoints, writes to copies.
 
 use alloc::{sync::Arc, vec::Vec};
 
@@ -62,7 +62,8 @@ impl MemoryObject for Pages {
 /// Makes the pages, and has the clock keep its page up to date. Once, when the clock runs.
 pub fn init() -> Result<(), OutOfMemory> {
     let clock_page = PageRef::new_zeroed()?;
-    // SAFETY: zeros are a `ClockPage`, and of its alignment. All of its fields are atomics. `VDSO` keeps the frame for ever.
+    // SAFETY: zeros are a `ClockPage`, and of its alignment. All of its fields are atomics. `VDSO` keeps the
+    // frame for ever.
     let shared = unsafe { &*clock_page.as_ptr().cast::<ClockPage>() };
     let image = IMAGE.chunks(PAGE_SIZE).map(|bytes| {
         let page = PageRef::new_zeroed()?;

@@ -34,8 +34,8 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
             (path, description, config)
         }
         _ => {
-            // The image knows nothing of this run's environment, options and arguments: they change more often
-            // than what is in it.
+            // The image knows nothing of this run's environment, options and arguments: they change more
+            // often than what is in it.
             let packed =
                 ApplicationOptions { env: vec![], java_options: vec![], ..options.application.clone() };
             let (recipe, description) = application::pack(target, &packed, &[], project)?;

@@ -50,7 +50,8 @@ impl CachedImage {
             return Ok(image);
         }
         let progress = Progress::start("making the image".into());
-        // On the same file system as the cache, so that the image only needs another name when it is finished.
+        // On the same file system as the cache, so that the image only needs another name when it is
+        // finished.
         let scratch = ScratchFolder::new_in(&folder)?;
         let unfinished = scratch.path().join("image");
         let made = ext4::make(recipe, &unfinished, scratch.path())

@@ -1,8 +1,8 @@
 //! ext4 file systems in files: making one of a recipe, reading one's files, and telling a sound one from a
 //! damaged one. Needs no root: e2fsprogs does it all from user space.
 //!
-//! Responsible for the file system's parameters and for equal bytes from equal input. Not for where images are
-//! kept (`cache`).
+//! Responsible for the file system's parameters and for equal bytes from equal input. Not for where images
+//! are kept (`cache`).
 
 use std::{
     fs::{self, File, Permissions},
@@ -94,7 +94,8 @@ fn stage(recipe: &Recipe, root: &Path) -> Result<()> {
     if output(ldconfig, "ldconfig").is_ok() && cache.exists() {
         set_modified(&cache, MADE_AT_SECONDS)?;
     }
-    // Last, and inner ones first: making a file in a folder changes the folder's time, and needs its write bit.
+    // Last, and inner ones first: making a file in a folder changes the folder's time, and needs its write
+    // bit.
     let entries: Vec<_> = recipe.entries().collect();
     for (guest, entry) in entries.iter().rev() {
         let to = staged(guest);

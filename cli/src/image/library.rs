@@ -42,8 +42,9 @@ impl HostLibraries {
         Ok(Self::parse(&String::from_utf8_lossy(&output.stdout)))
     }
 
-    /// Reads lines such as `libz.so.1 (libc6,x86-64) => /lib/x86_64-linux-gnu/libz.so.1`. Of several, the first
-    /// counts; those for special processors (`hwcap:`) do not, for the guest may have another processor.
+    /// Reads lines such as `libz.so.1 (libc6,x86-64) => /lib/x86_64-linux-gnu/libz.so.1`. Of several, the
+    /// first counts; those for special processors (`hwcap:`) do not, for the guest may have another
+    /// processor.
     fn parse(text: &str) -> Self {
         let mut by_name = BTreeMap::new();
         for line in text.lines() {

@@ -78,7 +78,8 @@ impl Recipe {
         self.insert(guest.as_ref(), Entry::Symlink { target: target.into() })
     }
 
-    /// Adds a file of the host at the same path in the guest; where a symbolic link leads to it, the links too.
+    /// Adds a file of the host at the same path in the guest; where a symbolic link leads to it, the links
+    /// too.
     pub fn same_path(&mut self, host: impl AsRef<Path>) -> Result<()> {
         let mut path = canonical_parent(host.as_ref())?;
         for _ in 0..SYMLINK_LIMIT {

@@ -71,8 +71,8 @@ const TEXTS: [(&str, &str); 13] = [
 /// Folders of the host's glibc that go in as they are.
 const GLIBC_FOLDERS: [&str; 2] = ["/usr/lib/locale/C.utf8", "/usr/lib/x86_64-linux-gnu/gconv"];
 
-/// Libraries that glibc or native libraries inside jars open by name: a jar's own libraries are not known when
-/// the image is made, but what they are linked with is nearly always among these.
+/// Libraries that glibc or native libraries inside jars open by name: a jar's own libraries are not known
+/// when the image is made, but what they are linked with is nearly always among these.
 const OPENED_BY_NAME: [&str; 12] = [
     "libc.so.6",
     "libdl.so.2",

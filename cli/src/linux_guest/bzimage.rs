@@ -1,7 +1,7 @@
 //! The kernel inside a bzImage: `vmlinux`, which has the PVH entry point that QEMU's `-kernel` looks for.
 //!
-//! A bzImage is a program that unpacks a compressed `vmlinux` at boot. Where that lies is in its setup header:
-//! Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header". Debian 12 compresses with LZ4.
+//! A bzImage is a program that unpacks a compressed `vmlinux` at boot. Where that lies is in its setup
+//! header: Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header". Debian 12 compresses with LZ4.
 
 use std::fmt;
 
@@ -15,7 +15,8 @@ const PAYLOAD_LENGTH: usize = 0x24c;
 const PROTOCOL_WITH_PAYLOAD: u16 = 0x0208;
 const SECTOR_BYTES: usize = 512;
 
-/// The legacy frame of LZ4 (doc/lz4_Frame_format.md, "Legacy frame"): blocks of up to 8 MiB, each after its length.
+/// The legacy frame of LZ4 (doc/lz4_Frame_format.md, "Legacy frame"): blocks of up to 8 MiB, each after its
+/// length.
 const LZ4_LEGACY_MAGIC: u32 = 0x184c_2102;
 const LZ4_LEGACY_BLOCK_BYTES: usize = 8 << 20;
 /// No kernel is larger; a damaged file may claim to be.

@@ -1,10 +1,11 @@
-//! The Linux guest that Crema is compared with: Debian's cloud kernel and an init that does as little as possible,
-//! on the same machine, with the same root image and the same run configuration.
+//! The Linux guest that Crema is compared with: Debian's cloud kernel and an init that does as little as
+//! possible, on the same machine, with the same root image and the same run configuration.
 //!
-//! Responsible for getting the kernel from Debian ([`package`]), for the ELF file that boots through PVH as Crema's own does
-//! ([`bzimage`]), and for the initramfs ([`initramfs`]) with the virtio modules ([`modules`]) and the init, whose source is
-//! `benchmarks/linux_guest/init.c`. The init speaks the control protocol, so a session runs this machine as it
-//! runs Crema. Nothing of it is ever installed or run on the host.
+//! Responsible for getting the kernel from Debian ([`package`]), for the ELF file that boots through PVH as
+//! Crema's own does ([`bzimage`]), and for the initramfs ([`initramfs`]) with the virtio modules
+//! ([`modules`]) and the init, whose source is `benchmarks/linux_guest/init.c`. The init speaks the control
+//! protocol, so a session runs this machine as it runs Crema. Nothing of it is ever installed or run on the
+//! host.
 
 mod bzimage;
 mod initramfs;
@@ -29,9 +30,10 @@ use crate::{
     scratch::ScratchFolder,
 };
 
-/// `mitigations=off`, for Crema has no boundary inside that they would guard, and a comparison should not be won by
-/// that. `tsc=reliable`, for without it Linux mistrusts an emulator's time stamp counter and reads a slower clock, where
-/// Crema reads the counter. `panic=-1` ends the machine at once, with QEMU's `-no-reboot`.
+/// `mitigations=off`, for Crema has no boundary inside that they would guard, and a comparison should not be
+/// won by that. `tsc=reliable`, for without it Linux mistrusts an emulator's time stamp counter and reads a
+/// slower clock, where Crema reads the counter. `panic=-1` ends the machine at once, with QEMU's
+/// `-no-reboot`.
 pub const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable";
 
 /// Present in the initramfs: without it the init refuses to run.

@@ -1,4 +1,5 @@
-//! Kernel modules, in an order in which each finds what it needs: what depmod and modprobe do on an installed system.
+//! Kernel modules, in an order in which each finds what it needs: what depmod and modprobe do on an installed
+//! system.
 
 use std::{
     collections::BTreeMap,

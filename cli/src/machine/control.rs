@@ -1,7 +1,7 @@
 //! The control channel: the lines and files that the guest sends, and the orders it is sent.
 //!
-//! Responsible for the protocol alone, as `docs/control-channel.md` has it: [`Decoder`] takes bytes in pieces of
-//! any size. The guest is not trusted: lengths are bounded, names are made harmless, and what is not
+//! Responsible for the protocol alone, as `docs/control-channel.md` has it: [`Decoder`] takes bytes in pieces
+//! of any size. The guest is not trusted: lengths are bounded, names are made harmless, and what is not
 //! understood is a [`Message::Unknown`], never a panic. Not responsible for where files go (`run_folder`).
 
 /// Longest line. A panic's text is the longest message there is.

@@ -27,8 +27,8 @@ use crate::{
 
 const KVM: &str = "/dev/kvm";
 
-/// Rounds of the loop, two instructions each. A processor needs about 0.1 ms for them, an emulating KVM most of
-/// a second.
+/// Rounds of the loop, two instructions each. A processor needs about 0.1 ms for them, an emulating KVM most
+/// of a second.
 const ROUNDS: u32 = 100_000;
 /// How long the loop may take. Far above 0.1 ms, for the host may be busy.
 const LOOP_PATIENCE: Duration = Duration::from_millis(150);

@@ -1,7 +1,7 @@
 //! QEMU: its command line, and its process.
 //!
-//! Responsible for which devices a machine has. The process ends with ours: [`Process`] kills it when dropped,
-//! and the host's kernel kills it should we be killed ourselves.
+//! Responsible for which devices a machine has. The process ends with ours: [`Process`] kills it when
+//! dropped, and the host's kernel kills it should we be killed ourselves.
 
 use std::{
     io::{ErrorKind, Read},
@@ -183,8 +183,9 @@ pub struct Process {
 
 impl Process {
     pub fn start(arguments: &[String]) -> Result<Self> {
-        // PR_SET_PDEATHSIG, prctl(2), without unsafe code: setpriv (util-linux, essential in Debian) sets it and
-        // becomes QEMU. It counts from the thread that starts it, so that thread must outlive the machine.
+        // PR_SET_PDEATHSIG, prctl(2), without unsafe code: setpriv (util-linux, essential in Debian) sets it
+        // and becomes QEMU. It counts from the thread that starts it, so that thread must outlive the
+        // machine.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", QEMU]).args(arguments);
         // A group of its own, so that the terminal's Ctrl-C comes to us alone.

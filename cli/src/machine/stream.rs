@@ -43,7 +43,8 @@ pub struct Activity {
 impl Activity {
     /// A number that changes with each write; `None` while a write waits for its reader.
     ///
-    /// Relaxed is enough: nothing is read on the strength of these numbers, and a late one only lengthens a wait.
+    /// Relaxed is enough: nothing is read on the strength of these numbers, and a late one only lengthens a
+    /// wait.
     pub fn quiet_at(&self) -> Option<u64> {
         let through = self.through.load(Ordering::Relaxed);
         (through == self.begun.load(Ordering::Relaxed)).then_some(through)

@@ -1,7 +1,7 @@
 //! Compiles and links the shared object.
 //!
-//! With the compiler itself and not as a package of its own: it wants other flags than whatever embeds it (position
-//! independent, while the kernel is not), and cargo has no way to say so for a dependency.
+//! With the compiler itself and not as a package of its own: it wants other flags than whatever embeds it
+//! (position independent, while the kernel is not), and cargo has no way to say so for a dependency.
 
 use std::{
     env,
@@ -24,7 +24,8 @@ fn main() {
         .args(["--edition=2024", "--crate-name=vdso", "--crate-type=lib", "--target"])
         .arg(variable("TARGET"));
     rustc.args(["-Copt-level=3", "-Cpanic=abort", "-Crelocation-model=pic", "-Ccodegen-units=1"]);
-    // For those who walk the application's stack, by frame pointers or by DWARF, from a signal that comes in here.
+    // For those who walk the application's stack, by frame pointers or by DWARF, from a signal that comes in
+    // here.
     rustc.args(["-Cforce-frame-pointers=yes", "-Cforce-unwind-tables=yes"]);
     // The path of the build machine has no place in the kernel.
     rustc.arg(format!("--remap-path-prefix={}=vdso", root.display()));

@@ -106,8 +106,8 @@ fn send(apic_id: u32, command: u32) {
     // The two halves of the xAPIC's command are one command: an interrupt between them must not send its own.
     let irq = ksync::platform::irq_save();
     if X2APIC.load(Ordering::Relaxed) {
-        // WRMSR to the x2APIC does not wait for stores before it (SDM vol. 3, 10.12.3), and the receiver is to see
-        // them.
+        // WRMSR to the x2APIC does not wait for stores before it (SDM vol. 3, 10.12.3), and the receiver is
+        // to see them.
         core::sync::atomic::fence(Ordering::SeqCst);
         // SAFETY: the x2APIC's ICR.
         unsafe { Msr::new(0x830).write(u64::from(apic_id) << 32 | u64::from(command)) };
@@ -220,8 +220,8 @@ pub enum Trigger {
     LevelLow,
 }
 
-/// Sends the global system interrupt `gsi` as `vector` to the CPU with APIC id `apic_id`. `false` if no I/O APIC
-/// has that input.
+/// Sends the global system interrupt `gsi` as `vector` to the CPU with APIC id `apic_id`. `false` if no I/O
+/// APIC has that input.
 #[must_use]
 pub fn route(gsi: u32, vector: u8, apic_id: u32, trigger: Trigger) -> bool {
     let io_apics = IO_APICS.lock();

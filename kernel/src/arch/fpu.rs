@@ -160,7 +160,8 @@ impl Drop for XsaveArea {
 /// Writes the whole state of this CPU to `area` in the standard format (for a signal frame).
 ///
 /// # Safety
-/// `area` is 64-byte aligned and [`state_size`] bytes long, with a zeroed header, and writable without a fault.
+/// `area` is 64-byte aligned and [`state_size`] bytes long, with a zeroed header, and writable without a
+/// fault.
 pub unsafe fn save_to(area: *mut u8) {
     // SAFETY: per this function's contract. Never XSAVEOPT: the area may be stale.
     unsafe {

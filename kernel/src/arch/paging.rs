@@ -76,8 +76,8 @@ pub unsafe fn init(memory: &[Range<u64>], early: Range<u64>) -> Range<u64> {
         OffsetPageTable::new(&mut *layout::direct::<PageTable>(root), VirtAddr::new(layout::DIRECT_MAP))
     };
 
-    // The first 4 GiB whole, holes included: firmware tables lie in reserved memory. Device registers there are
-    // used through `map_mmio` only; the memory types of the MTRRs keep speculation away from them.
+    // The first 4 GiB whole, holes included: firmware tables lie in reserved memory. Device registers there
+    // are used through `map_mmio` only; the memory types of the MTRRs keep speculation away from them.
     let first = 0..4u64 << 30;
     for range in core::iter::once(&first).chain(memory.iter().filter(|range| range.end > first.end)) {
         map_direct(
@@ -134,8 +134,8 @@ fn map_direct(tables: &mut OffsetPageTable<'_>, frames: &mut EarlyFrames, range:
     while address < end {
         let virt = VirtAddr::new(layout::DIRECT_MAP + address);
         let phys = PhysAddr::new(address);
-        // SAFETY: the direct map is the kernel's own; an address that was mapped by a neighbouring range already
-        // keeps its mapping, which is the same.
+        // SAFETY: the direct map is the kernel's own; an address that was mapped by a neighbouring range
+        // already keeps its mapping, which is the same.
         let (result, step) = unsafe {
             if cpu::features().pages_1g && address.is_multiple_of(GIB) && address + GIB <= end {
                 let page = Page::<Size1GiB>::containing_address(virt);
@@ -209,8 +209,8 @@ pub fn map_mmio(phys: u64, len: usize) -> *mut u8 {
     (virt + (phys - start)) as *mut u8
 }
 
-/// Maps fresh zeroed memory at `range`, whose pages were not mapped. Used for kernel stacks and large blocks of
-/// the heap.
+/// Maps fresh zeroed memory at `range`, whose pages were not mapped. Used for kernel stacks and large blocks
+/// of the heap.
 pub fn map_fresh(range: Range<u64>) -> Result<(), frames::OutOfMemory> {
     for address in range.clone().step_by(4096) {
         let page = match frames::PageRef::new_zeroed() {

@@ -26,8 +26,8 @@ unsafe extern "C" {
 #[repr(C, align(16))]
 struct IdleStack([u8; IDLE_STACK_SIZE]);
 
-/// Starts the CPUs with these local APIC ids (the running one among them is skipped) and waits, a second at most,
-/// until they run. A CPU that does not come is reported and left out.
+/// Starts the CPUs with these local APIC ids (the running one among them is skipped) and waits, a second at
+/// most, until they run. A CPU that does not come is reported and left out.
 pub fn start(apic_ids: &[u32]) {
     let others: Vec<u32> =
         apic_ids.iter().copied().filter(|id| *id != cpu::this().apic_id()).take(cpu::MAX_CPUS - 1).collect();

@@ -88,7 +88,8 @@ fn idt() -> &'static InterruptDescriptorTable {
     static IDT: Once<InterruptDescriptorTable> = Once::new();
     IDT.call_once(|| {
         let mut idt = InterruptDescriptorTable::new();
-        // SAFETY: each stub pushes what its vector's frame needs and ends in `iretq`; each IST index has a stack.
+        // SAFETY: each stub pushes what its vector's frame needs and ends in `iretq`; each IST index has a
+        // stack.
         unsafe {
             let stub = |vector: usize| VirtAddr::from_ptr(&trap_vectors[vector]);
             macro_rules! entry {

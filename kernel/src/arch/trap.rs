@@ -218,8 +218,8 @@ fn page_fault(frame: &mut TrapFrame, address: u64) {
 extern "C" fn trap_in_place_handler(frame: &mut TrapFrame) {
     match frame.vector {
         vector::NMI => panic::stop_if_panicking(),
-        // One in the kernel can only be left over from a debugger: single steps are masked on entry. (`entry.s` takes those of
-        // the application another way.)
+        // One in the kernel can only be left over from a debugger: single steps are masked on entry.
+        // (`entry.s` takes those of the application another way.)
         vector::DEBUG => frame.rflags &= !rflags::TF,
         // The frame of a page fault goes to the thread's stack; with that overflowed, this is what comes.
         vector::DOUBLE_FAULT if task::stack::is_guard(Cr2::read_raw()) => {

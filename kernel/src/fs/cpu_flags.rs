@@ -1,5 +1,5 @@
-//! The `flags` line of `/proc/cpuinfo`: CPUID bits by Linux's names (`arch/x86/include/asm/cpufeatures.h`). HotSpot itself asks
-//! CPUID; other programs read this.
+//! The `flags` line of `/proc/cpuinfo`: CPUID bits by Linux's names (`arch/x86/include/asm/cpufeatures.h`).
+//! HotSpot itself asks CPUID; other programs read this.
 
 use alloc::{string::String, vec::Vec};
 

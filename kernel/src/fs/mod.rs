@@ -134,7 +134,8 @@ pub fn descriptor(fd: i32) -> Result<Arc<OpenFile>, Errno> {
     DESCRIPTORS.get(fd as u32)
 }
 
-/// Gives `file` the lowest free descriptor. Of `flags`, which are those of `open(2)`, only `O_CLOEXEC` counts here.
+/// Gives `file` the lowest free descriptor. Of `flags`, which are those of `open(2)`, only `O_CLOEXEC` counts
+/// here.
 pub fn install(file: Arc<OpenFile>, flags: OpenFlags) -> Result<usize, Errno> {
     let fd_flags = if flags.contains(OpenFlags::CLOEXEC) { FdFlags::CLOEXEC } else { FdFlags::empty() };
     Ok(DESCRIPTORS.insert(file, fd_flags)? as usize)

@@ -1,10 +1,12 @@
 //! Large blocks of the heap: mapped memory, page by page.
 //!
-//! The frame allocator has no blocks above 4 MiB, and large ones get rare as memory fragments. A block here needs frames
-//! only, and takes its addresses from [`layout::LARGE_BLOCKS`]. Devices cannot reach it (see `device::dma`, which copies).
+//! The frame allocator has no blocks above 4 MiB, and large ones get rare as memory fragments. A block here
+//! needs frames only, and takes its addresses from [`layout::LARGE_BLOCKS`]. Devices cannot reach it (see
+//! `device::dma`, which copies).
 //!
-//! Freeing waits for other CPUs to flush their TLBs, which must not be done with interrupts masked: one of them may spin on
-//! the lock that our caller holds. Such a block waits in [`State::unwanted`] for the next caller that can.
+//! Freeing waits for other CPUs to flush their TLBs, which must not be done with interrupts masked: one of
+//! them may spin on the lock that our caller holds. Such a block waits in [`State::unwanted`] for the next
+//! caller that can.
 
 use alloc::collections::BTreeMap;
 use core::{

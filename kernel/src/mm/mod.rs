@@ -1,7 +1,7 @@
 //! The application's memory: the one address space, and what it needs of the machine.
 //!
-//! What is mapped, and how faults are served, is the crate `address-space`; TLBs are [`shootdown`]'s. The lower half of the kernel's
-//! own page tables is the application's, so there is nothing to switch.
+//! What is mapped, and how faults are served, is the crate `address-space`; TLBs are [`shootdown`]'s. The
+//! lower half of the kernel's own page tables is the application's, so there is nothing to switch.
 
 mod shootdown;
 
@@ -51,7 +51,8 @@ pub fn init() -> Result<(), frames::OutOfMemory> {
         memory_bytes: frames::statistics().total * PAGE_SIZE,
         stack_limit_bytes: STACK_LIMIT,
     };
-    // SAFETY: the root is the kernel's, whose lower half is empty and is left to the address space from here on.
+    // SAFETY: the root is the kernel's, whose lower half is empty and is left to the address space from here
+    // on.
     let table = unsafe { PageTable::from_root(frames::PhysAddr::new(paging::root())) };
     let space = AddressSpace::new(config, table, MachineTlb)?;
     SPACE.call_once(|| space);

@@ -1,17 +1,19 @@
 //! TLB shoot-down: after it, no CPU uses what its TLB held of a range (SDM vol. 3, 4.10.4 and 4.10.5).
 //!
-//! The CPU that changed the tables flushes its own TLB, writes the range into its own slot of [`REQUESTS`], marks the
-//! CPUs that must follow, sends each an interrupt, and waits until all marks are gone. A CPU makes one request at a time, as
-//! the kernel is not preemptible, so a slot each is enough, and requests of different CPUs go on side by side. While it waits
-//! it serves others' requests, so two that wait for each other do not do so for ever, even with interrupts masked.
+//! The CPU that changed the tables flushes its own TLB, writes the range into its own slot of [`REQUESTS`],
+//! marks the CPUs that must follow, sends each an interrupt, and waits until all marks are gone. A CPU makes
+//! one request at a time, as the kernel is not preemptible, so a slot each is enough, and requests of
+//! different CPUs go on side by side. While it waits it serves others' requests, so two that wait for each
+//! other do not do so for ever, even with interrupts masked.
 //!
-//! An idle CPU is not interrupted: it is told that its TLB is stale, and flushes everything once it is no longer idle. The
-//! request stores that first and then looks (again) whether the CPU is idle; the CPU says first that it is not, and then
-//! looks whether it is stale. With sequentially consistent operations one of the two sees the other. Idle code uses kernel
-//! mappings only, and none that are ever unmapped.
+//! An idle CPU is not interrupted: it is told that its TLB is stale, and flushes everything once it is no
+//! longer idle. The request stores that first and then looks (again) whether the CPU is idle; the CPU says
+//! first that it is not, and then looks whether it is stale. With sequentially consistent operations one of
+//! the two sees the other. Idle code uses kernel mappings only, and none that are ever unmapped.
 //!
-//! That is not enough if page tables go free: a CPU may walk speculatively at any time, idle or not, from a cached reference to a
-//! table (4.10.3.1), and would take whatever the frame holds by then for entries. Such requests interrupt idle CPUs too.
+//! That is not enough if page tables go free: a CPU may walk speculatively at any time, idle or not, from a
+//! cached reference to a table (4.10.3.1), and would take whatever the frame holds by then for entries. Such
+//! requests interrupt idle CPUs too.
 
 use core::{
     hint::spin_loop,
@@ -32,7 +34,8 @@ use crate::arch::{
     interrupt, layout,
 };
 
-/// Pages above which the whole TLB is flushed rather than page by page; Linux's `tlb_single_page_flush_ceiling`.
+/// Pages above which the whole TLB is flushed rather than page by page; Linux's
+/// `tlb_single_page_flush_ceiling`.
 const SINGLE_PAGE_CEILING: u64 = 33;
 
 /// What one CPU asks of the others.
@@ -108,8 +111,8 @@ fn shoot_down(range: Range<u64>, idle_cpus: IdleCpus) {
 
 /// Does what other CPUs ask for.
 pub fn serve_requests() {
-    // Between the look at a mark and its removal no interrupt may come and do the same: the request would be over, and
-    // the mark that we remove could be the next one's.
+    // Between the look at a mark and its removal no interrupt may come and do the same: the request would be
+    // over, and the mark that we remove could be the next one's.
     let irq = ksync::platform::irq_save();
     let mine = 1u64 << cpu::index();
     for request in REQUESTS.iter().take(cpu::highest_index() + 1) {

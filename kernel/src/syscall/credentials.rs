@@ -1,8 +1,9 @@
 //! Who the process is: user, groups, capabilities.
 //!
-//! The program is root in its machine, with all capabilities, and nothing checks access by them: there is nobody to be kept
-//! out. So calls that would give rights up are refused with `EPERM` rather than obeyed in name only. The supplementary groups
-//! are kept, since a program may set and read them; [`GROUPS`] is a leaf lock.
+//! The program is root in its machine, with all capabilities, and nothing checks access by them: there is
+//! nobody to be kept out. So calls that would give rights up are refused with `EPERM` rather than obeyed in
+//! name only. The supplementary groups are kept, since a program may set and read them; [`GROUPS`] is a leaf
+//! lock.
 
 use alloc::vec::Vec;
 
@@ -162,7 +163,8 @@ fn capabilities() -> [CapabilityWord; 2] {
     })
 }
 
-/// How many words the version of a call has. `EINVAL` for an unknown one, after the header was told the newest.
+/// How many words the version of a call has. `EINVAL` for an unknown one, after the header was told the
+/// newest.
 fn word_count(at: UserPtr<CapabilityHeader>, header: CapabilityHeader) -> Result {
     match header.version {
         CAPABILITY_VERSION_1 => Ok(1),

@@ -91,8 +91,8 @@ fn wait(
     check_aligned(address)?;
     match futex::wait(address, scope, value, bitset, deadline_ns) {
         Ok(()) => Ok(0),
-        // With a relative timeout the call must not begin again with all of it, and Linux treats both kinds alike: a wait
-        // with a timeout is never made again after a handler has run, SA_RESTART or not.
+        // With a relative timeout the call must not begin again with all of it, and Linux treats both kinds
+        // alike: a wait with a timeout is never made again after a handler has run, SA_RESTART or not.
         Err(Errno::ERESTARTSYS) if deadline_ns.is_some() => {
             *task::current().restart.lock() =
                 Some(alloc::boxed::Box::new(move || wait(address, scope, value, bitset, deadline_ns)));

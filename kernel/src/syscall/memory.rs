@@ -34,8 +34,8 @@ pub fn sys_mmap(address: usize, len: usize, prot: u32, flags: u32, fd: i32, offs
     })
 }
 
-/// What a descriptor lets be mapped; `None` if it is fresh memory. `EACCES` if it was not opened for reading, `ENODEV` if it
-/// has no memory.
+/// What a descriptor lets be mapped; `None` if it is fresh memory. `EACCES` if it was not opened for reading,
+/// `ENODEV` if it has no memory.
 fn source_of(fd: i32, prot: Prot, map_type: u32) -> core::result::Result<Option<MapSource>, Errno> {
     let file = fs::descriptor(fd)?;
     file.require_not_path_only()?;

@@ -1,4 +1,5 @@
-//! The names of all x86-64 system calls, by number (uapi `asm/unistd_64.h`), for the trace and for what is missing.
+//! The names of all x86-64 system calls, by number (uapi `asm/unistd_64.h`), for the trace and for what is
+//! missing.
 
 /// The name of a system call; `None` for a number that Linux does not have.
 pub fn name(number: u64) -> Option<&'static str> {

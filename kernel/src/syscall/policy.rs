@@ -1,7 +1,7 @@
 //! Memory policies: `mbind(2)`, `set_mempolicy(2)`, `get_mempolicy(2)`.
 //!
-//! The machine has one node, 0, so each policy that is valid does the same. Arguments are checked as Linux does, and a thread's
-//! policy is told again. The policy of an area is not kept: an area has the thread's.
+//! The machine has one node, 0, so each policy that is valid does the same. Arguments are checked as Linux
+//! does, and a thread's policy is told again. The policy of an area is not kept: an area has the thread's.
 
 use frames::PAGE_SIZE;
 use linux_abi::{
@@ -17,7 +17,8 @@ const MPOL_F_STATIC_NODES: u32 = 1 << 15;
 const MPOL_F_RELATIVE_NODES: u32 = 1 << 14;
 const MPOL_F_NUMA_BALANCING: u32 = 1 << 13;
 const MODE_FLAGS: u32 = MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES | MPOL_F_NUMA_BALANCING;
-/// `MPOL_MF_STRICT`, `MPOL_MF_MOVE` and `MPOL_MF_MOVE_ALL`: what is asked of pages that are there. All are on node 0.
+/// `MPOL_MF_STRICT`, `MPOL_MF_MOVE` and `MPOL_MF_MOVE_ALL`: what is asked of pages that are there. All are on
+/// node 0.
 const MBIND_FLAGS: u32 = 0b111;
 /// The set of nodes that there are.
 const ONLY_NODE: u64 = 1;

@@ -31,8 +31,8 @@ impl MaskedCall {
         Ok(Self { is_masked: true })
     }
 
-    /// Puts the mask back at once if no signal ended the call; else the signal's delivery does, so that it is the
-    /// call's mask that decides which signal that is.
+    /// Puts the mask back at once if no signal ended the call; else the signal's delivery does, so that it is
+    /// the call's mask that decides which signal that is.
     pub fn end(self, result: Result) -> Result {
         let is_interrupted = matches!(result, Err(Errno::EINTR | Errno::ERESTARTNOHAND | Errno::ERESTARTSYS));
         if self.is_masked && !is_interrupted {
@@ -141,8 +141,8 @@ pub fn sys_ppoll(
     finish(result, deadline_ns, |left_ns| timeout.write(Timespec::from_ns(left_ns)))
 }
 
-/// Tells what is left of the timeout. A call whose timeout cannot be written, since it lies in read-only memory,
-/// cannot be restarted with it either (`poll_select_finish` in `fs/select.c`).
+/// Tells what is left of the timeout. A call whose timeout cannot be written, since it lies in read-only
+/// memory, cannot be restarted with it either (`poll_select_finish` in `fs/select.c`).
 fn finish(
     result: Result,
     deadline_ns: Option<u64>,

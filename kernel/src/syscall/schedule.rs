@@ -126,7 +126,8 @@ pub fn sys_sched_rr_get_interval(tid: i32, interval: UserPtr<Timespec>) -> Resul
     Ok(0)
 }
 
-/// The thread of a `getpriority(2)`: the process's group and user are all of it, and its nice value is the main thread's.
+/// The thread of a `getpriority(2)`: the process's group and user are all of it, and its nice value is the
+/// main thread's.
 fn priority_target(which: i32, who: i32) -> core::result::Result<alloc::sync::Arc<task::Thread>, Errno> {
     match which as u32 {
         PRIO_PROCESS => task::thread_or_current(who).map_err(|_| Errno::ESRCH),
@@ -162,8 +163,8 @@ mod membarrier {
     pub const REGISTER_PRIVATE_EXPEDITED_SYNC_CORE: u32 = 1 << 6;
 }
 
-/// `membarrier(2)`: every CPU that runs one of our threads passes a full barrier, and since an interrupt serialises, its
-/// instruction stream is fresh as well (`SYNC_CORE`).
+/// `membarrier(2)`: every CPU that runs one of our threads passes a full barrier, and since an interrupt
+/// serialises, its instruction stream is fresh as well (`SYNC_CORE`).
 pub fn sys_membarrier(command: u32, flags: u32, _cpu: i32) -> Result {
     use core::sync::atomic::AtomicU32;
 

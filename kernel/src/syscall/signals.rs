@@ -25,7 +25,8 @@ fn read_set(set: UserPtr<u64>) -> core::result::Result<SigSet, Errno> {
     set.read().map(SigSet::from_bits)
 }
 
-/// The signal with this number; `EINVAL` if there is none. `None` for 0, which only asks whether a signal could be sent.
+/// The signal with this number; `EINVAL` if there is none. `None` for 0, which only asks whether a signal
+/// could be sent.
 fn decode(number: u32) -> core::result::Result<Option<Signal>, Errno> {
     if number == 0 { Ok(None) } else { Signal::new(number).map(Some).ok_or(Errno::EINVAL) }
 }
@@ -105,7 +106,8 @@ pub fn sys_rt_sigtimedwait(
     Ok(taken.signal().map_or(0, Signal::number) as usize)
 }
 
-/// `kill(2)`: this process, or all that may be signalled, which is this process too; -1 leaves out process 1, as on Linux.
+/// `kill(2)`: this process, or all that may be signalled, which is this process too; -1 leaves out process 1,
+/// as on Linux.
 pub fn sys_kill(pid: i32, number: u32) -> Result {
     let number = decode(number)?;
     let group = PID as i32;
@@ -132,7 +134,8 @@ pub fn sys_tgkill(pid: i32, tid: i32, number: u32) -> Result {
     Ok(0)
 }
 
-/// What `rt_sigqueueinfo(2)` may claim: nobody but the kernel and `kill(2)` send with codes from 0 up, unless to oneself.
+/// What `rt_sigqueueinfo(2)` may claim: nobody but the kernel and `kill(2)` send with codes from 0 up, unless
+/// to oneself.
 fn read_info(number: u32, info: UserPtr<SigInfo>, to_self: bool) -> core::result::Result<SigInfo, Errno> {
     let mut info = info.read()?;
     info.signo = number as i32;

@@ -114,7 +114,8 @@ fn clone(arguments: CloneArgs) -> Result {
     thread.inherit(creator);
     sched::inherit(&thread, creator);
     let tid = thread.tid;
-    // Before it runs, since it may look at them first. As on Linux, an address that cannot be written is the caller's problem.
+    // Before it runs, since it may look at them first. As on Linux, an address that cannot be written is the
+    // caller's problem.
     if flags.contains(CloneFlags::PARENT_SETTID) {
         let _ = UserPtr::<u32>::new(arguments.parent_tid).write(tid);
     }
@@ -125,8 +126,9 @@ fn clone(arguments: CloneArgs) -> Result {
     Ok(tid as usize)
 }
 
-/// There is one process, and no other can be started. glibc's `posix_spawn(3)` hands the error on, so that Java's
-/// `ProcessBuilder` throws an `IOException` at once. Not `ENOSYS`, which makes glibc try the next call.
+/// There is one process, and no other can be started. glibc's `posix_spawn(3)` hands the error on, so that
+/// Java's `ProcessBuilder` throws an `IOException` at once. Not `ENOSYS`, which makes glibc try the next
+/// call.
 fn no_processes() -> Result {
     refuse_once!("the program tried to start a process; a unikernel has one process only: EOPNOTSUPP");
     Err(Errno::EOPNOTSUPP)

@@ -139,7 +139,8 @@ fn sleep_relative(ns: u64, remaining: UserPtr<Timespec>) -> Result {
     sleep_rest(clock::now_ns().saturating_add(ns), remaining)
 }
 
-/// Sleeps to the deadline; if a signal ends it, says how much is left and lets `restart_syscall(2)` sleep the rest.
+/// Sleeps to the deadline; if a signal ends it, says how much is left and lets `restart_syscall(2)` sleep the
+/// rest.
 fn sleep_rest(deadline_ns: u64, remaining: UserPtr<Timespec>) -> Result {
     match sleep_until(deadline_ns) {
         Ok(()) => Ok(0),

@@ -49,8 +49,8 @@ pub fn program() -> Option<&'static Program> {
     PROGRAM.get()
 }
 
-/// Brings up devices and file systems, and starts the program that the run configuration names. The error says in a sentence
-/// what is wrong.
+/// Brings up devices and file systems, and starts the program that the run configuration names. The error
+/// says in a sentence what is wrong.
 pub fn start_program() -> Result<(), String> {
     mm::init().map_err(|_| "no memory for the address space")?;
     fs::mount_root()?;
@@ -230,8 +230,8 @@ fn load(path: &str, config: &RunConfig) -> Result<Arc<task::Thread>, Errno> {
 /// Interrupts unmasked; bit 1 is always set.
 const RFLAGS_INITIAL: u64 = 0x202;
 
-/// Lays out arguments, environment and auxiliary vector below `top`, as the ABI wants them at the entry point (System V ABI,
-/// AMD64 supplement, 3.4.1), and returns the stack pointer.
+/// Lays out arguments, environment and auxiliary vector below `top`, as the ABI wants them at the entry point
+/// (System V ABI, AMD64 supplement, 3.4.1), and returns the stack pointer.
 fn build_stack(top: u64, path: &str, config: &RunConfig, vector: &[(u64, u64)]) -> Result<u64, Errno> {
     // The strings go to the top, in the order in which Linux has them: arguments, environment, path.
     let mut strings = Vec::new();

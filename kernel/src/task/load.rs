@@ -1,8 +1,8 @@
 //! Load averages, as `getloadavg(3)` and the JDK's `OperatingSystemMXBean` read them.
 //!
-//! Linux samples every five seconds. Here nothing ticks: the averages are brought up to date when somebody asks, and
-//! when a thread blocks or wakes they are not touched. The number of runnable threads at that moment stands for the time since the
-//! last look, which for a reader that polls is the same thing.
+//! Linux samples every five seconds. Here nothing ticks: the averages are brought up to date when somebody
+//! asks, and when a thread blocks or wakes they are not touched. The number of runnable threads at that
+//! moment stands for the time since the last look, which for a reader that polls is the same thing.
 
 use ksync::SpinLock;
 

@@ -23,8 +23,8 @@ use crate::{
     scratch::ScratchFolder,
 };
 
-/// Says when it began, and ends. HotSpot's `nanoTime` is CLOCK_MONOTONIC (`os_posix.cpp`), which begins at the kernel's entry
-/// on both sides.
+/// Says when it began, and ends. HotSpot's `nanoTime` is CLOCK_MONOTONIC (`os_posix.cpp`), which begins at
+/// the kernel's entry on both sides.
 const HELLO: &str = "public class Hello {\n    public static void main(String[] args) {\n        \
                      System.out.println(System.nanoTime());\n    }\n}\n";
 
@@ -150,8 +150,8 @@ fn sizes(
     Ok(())
 }
 
-/// Bytes of a kernel's file up to the end of the last segment that is loaded. What comes after is for debuggers, and for the
-/// names in the tool's backtraces.
+/// Bytes of a kernel's file up to the end of the last segment that is loaded. What comes after is for
+/// debuggers, and for the names in the tool's backtraces.
 fn loadable_bytes(kernel: &Path) -> Result<u64> {
     let bytes = fs::read(kernel).map_err(Failure::io("read", kernel))?;
     let elf = Elf::parse(&bytes)

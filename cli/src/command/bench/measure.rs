@@ -68,7 +68,8 @@ pub fn linux_guest(against: BenchOpponent, project: &Project) -> Result<Option<L
     }
 }
 
-/// Runs the kernels in turn, A B A B, so that what else the host does falls on both. Each run must end with status 0.
+/// Runs the kernels in turn, A B A B, so that what else the host does falls on both. Each run must end with
+/// status 0.
 pub fn alternate(workload: &Workload, kernels: &Kernels, rounds: u32, project: &Project) -> Result<Samples> {
     // Lives as long as its initramfs is needed.
     let scratch = ScratchFolder::new_in(&std::env::temp_dir())?;

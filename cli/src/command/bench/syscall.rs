@@ -1,7 +1,7 @@
 //! `crema bench syscall`: what system calls, switches, faults and signals cost.
 //!
-//! The program in `benchmarks/syscall` measures itself and prints lines `NAME UNIT MEDIAN P25 P75 MIN SAMPLES`; this module
-//! builds it, runs it in the guests, and prints the medians over all runs.
+//! The program in `benchmarks/syscall` measures itself and prints lines `NAME UNIT MEDIAN P25 P75 MIN
+//! SAMPLES`; this module builds it, runs it in the guests, and prints the medians over all runs.
 
 use std::process::Command;
 

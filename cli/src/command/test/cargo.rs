@@ -9,7 +9,8 @@ use std::{
 use super::{Context, Outcome, Suite, Tally, Test};
 use crate::failure::{Failure, Result};
 
-/// All crates of the workspace that run on the host, and the looks at the source of all of them and of the kernel.
+/// All crates of the workspace that run on the host, and the looks at the source of all of them and of the
+/// kernel.
 pub struct HostSuite;
 
 /// A look at the source that cargo offers as a subcommand.
@@ -47,8 +48,8 @@ const LINTS: [Lint; 3] = [
 
 const WORKSPACE_TESTS: &str = "workspace";
 
-/// The crates that use loom, built with `--cfg loom`. Their model checks are the tests with "loom" in the name
-/// (a module `loom`, or a name that begins so): other tests of theirs would not work under loom's types.
+/// The crates that use loom, built with `--cfg loom`. Their model checks are the tests with "loom" in the
+/// name (a module `loom`, or a name that begins so): other tests of theirs would not work under loom's types.
 pub struct LoomSuite;
 
 impl Suite for HostSuite {

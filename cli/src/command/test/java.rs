@@ -1,5 +1,5 @@
-//! The suite of Java programs: each runs with the host's `java` on Linux and with the JVM bridge in the guest, and
-//! must say the same.
+//! The suite of Java programs: each runs with the host's `java` on Linux and with the JVM bridge in the
+//! guest, and must say the same.
 //!
 //! All folders below `tests/java` go into one image, each as `/app/FOLDER`, which is the working directory of
 //! its runs. `LINUX` is held while a program runs on Linux: the programs share folders there.
@@ -320,8 +320,8 @@ fn difference(what: &str, expected: &[u8], got: &[u8]) -> Option<String> {
     }
 }
 
-/// Makes the folder that a test's programs run in: their classes and artefacts. It is made again only when one
-/// of them changes, so that the image need not be.
+/// Makes the folder that a test's programs run in: their classes and artefacts. It is made again only when
+/// one of them changes, so that the image need not be.
 fn lay_out<'a>(
     name: &str,
     artefacts: impl Iterator<Item = &'a Artefact>,

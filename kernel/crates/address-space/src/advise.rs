@@ -10,12 +10,13 @@ use vma::{MAX_MAP_COUNT, VmFlags};
 
 use crate::{Access, AddressSpace, FaultError, ObjectRef, Tlb, gather::Gather, mmap::page_align};
 
-/// Pages of a file that `MADV_WILLNEED` reads at most for each area: 2 MiB, as much as Linux reads ahead at once.
+/// Pages of a file that `MADV_WILLNEED` reads at most for each area: 2 MiB, as much as Linux reads ahead at
+/// once.
 const WILLNEED_PAGES: u64 = 512;
 
 impl<T: Tlb> AddressSpace<T> {
-    /// Takes advice about `len` bytes from `address`. A gap in the range does not stop it, but gives `ENOMEM` in
-    /// the end. `advice` is what the application gave.
+    /// Takes advice about `len` bytes from `address`. A gap in the range does not stop it, but gives `ENOMEM`
+    /// in the end. `advice` is what the application gave.
     pub fn madvise(&self, address: usize, len: usize, advice: u32) -> Result<(), Errno> {
         let advice = Advice::from_raw(advice).ok_or(Errno::EINVAL)?;
         match advice {
@@ -84,7 +85,8 @@ impl<T: Tlb> AddressSpace<T> {
         if layout.areas.covers(range) { Ok(()) } else { Err(Errno::ENOMEM) }
     }
 
-    /// Drops pages. Faults may go on meanwhile: the lock is held for reading only, unless a huge page must be split.
+    /// Drops pages. Faults may go on meanwhile: the lock is held for reading only, unless a huge page must be
+    /// split.
     ///
     /// `MADV_FREE` may drop them at any time from now on, and now is the simplest.
     fn discard(&self, range: Range<usize>, advice: Advice) -> Result<(), Errno> {
@@ -172,8 +174,8 @@ impl<T: Tlb> AddressSpace<T> {
         Ok(())
     }
 
-    /// `MADV_REMOVE`: has the objects make holes of what `range` shows of them. The holes are made with the map unlocked, since
-    /// the objects take their pages out of all mappings.
+    /// `MADV_REMOVE`: has the objects make holes of what `range` shows of them. The holes are made with the
+    /// map unlocked, since the objects take their pages out of all mappings.
     fn remove(&self, range: Range<usize>) -> Result<(), Errno> {
         let mut holes: Vec<(ObjectRef, Range<u64>)> = Vec::new();
         let checked = {

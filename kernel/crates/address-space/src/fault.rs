@@ -1,9 +1,9 @@
 //! Page faults.
 //!
-//! A fault takes the lock for reading, finds the area and puts a page into the leaf. What may wait (a page that must
-//! be read, memory that must be reclaimed, a stack that grows) is done without the lock, and the fault
-//! starts over with what it got in hand: the area is looked up again, and what it got is used only if it is still what is
-//! mapped there.
+//! A fault takes the lock for reading, finds the area and puts a page into the leaf. What may wait (a page
+//! that must be read, memory that must be reclaimed, a stack that grows) is done without the lock, and the
+//! fault starts over with what it got in hand: the area is looked up again, and what it got is used only if
+//! it is still what is mapped there.
 
 use core::{ops::Range, sync::atomic::Ordering};
 
@@ -19,7 +19,8 @@ use crate::{
     space::{AreaVma, Layout, PageKind},
 };
 
-/// Pages that are mapped around a read fault if the object has them at hand (Linux's `fault_around_bytes`, 64 KiB).
+/// Pages that are mapped around a read fault if the object has them at hand (Linux's `fault_around_bytes`, 64
+/// KiB).
 const FAULT_AROUND_PAGES: usize = 16;
 /// Free addresses that a growing stack leaves below it (Linux's `stack_guard_gap`, 256 pages).
 const STACK_GUARD_GAP: usize = 256 * PAGE_SIZE;
@@ -107,8 +108,8 @@ impl<T: Tlb> AddressSpace<T> {
                 Step::Grow => self.grow_down(page_address)?,
                 Step::Reclaim => {
                     reclaimed += 1;
-                    // A page that is allocated in the ordinary way has others reclaimed; back in this CPU's cache it is
-                    // the one that the next attempt finds.
+                    // A page that is allocated in the ordinary way has others reclaimed; back in this CPU's
+                    // cache it is the one that the next attempt finds.
                     match PageRef::new_zeroed() {
                         Ok(page) if reclaimed <= RECLAIM_ROUNDS => drop(page),
                         _ => return Err(FaultError::OutOfMemory),
@@ -294,7 +295,8 @@ impl<T: Tlb> AddressSpace<T> {
         Ok(Step::Done)
     }
 
-    /// Maps the pages around a read fault that the object has at hand. What fails is left for a fault of its own.
+    /// Maps the pages around a read fault that the object has at hand. What fails is left for a fault of its
+    /// own.
     fn fault_around(
         &self,
         range: Range<usize>,
@@ -356,8 +358,8 @@ impl<T: Tlb> AddressSpace<T> {
 
     /// Puts `leaf` in place of a leaf for another frame.
     ///
-    /// By way of an empty leaf and a flush: otherwise one CPU could still read the old frame while another reads what
-    /// was written to the new one.
+    /// By way of an empty leaf and a flush: otherwise one CPU could still read the old frame while another
+    /// reads what was written to the new one.
     fn replace_leaf(
         &self,
         cell: &EntryCell,

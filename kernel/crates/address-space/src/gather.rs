@@ -13,8 +13,8 @@ const BATCH: usize = 1024;
 
 /// What was taken out of the page table and not yet flushed or freed.
 ///
-/// [`flush`](Self::flush) is called with the lock held, before the addresses can be mapped anew; the drop, which
-/// frees, may come after.
+/// [`flush`](Self::flush) is called with the lock held, before the addresses can be mapped anew; the drop,
+/// which frees, may come after.
 pub(crate) struct Gather<'a, T: Tlb> {
     space: &'a AddressSpace<T>,
     range: Option<Range<usize>>,

@@ -1,9 +1,9 @@
 //! The application's address space: what is mapped where, page faults, and the memory system calls.
 //!
-//! Responsible for: `mmap`, `munmap`, `mprotect`, `mremap`, `madvise`, `mincore`, `msync`, `mlock` and `brk` with Linux's
-//! semantics and errnos ([`AddressSpace`]); demand paging, copy on write, huge pages; which leaf refers to which
-//! frame; the rows of `/proc/self/maps` and `smaps`. Not for: the pages of files (a [`vfs::MemoryObject`]
-//! has them), and how TLBs are flushed ([`Tlb`]).
+//! Responsible for: `mmap`, `munmap`, `mprotect`, `mremap`, `madvise`, `mincore`, `msync`, `mlock` and `brk`
+//! with Linux's semantics and errnos ([`AddressSpace`]); demand paging, copy on write, huge pages; which leaf
+//! refers to which frame; the rows of `/proc/self/maps` and `smaps`. Not for: the pages of files (a
+//! [`vfs::MemoryObject`] has them), and how TLBs are flushed ([`Tlb`]).
 //!
 //! # Locks
 //!
@@ -13,16 +13,18 @@
 //! | `mapped_objects` (spin) | which objects may be mapped | | |
 //!
 //! Leaves change by compare-and-exchange under either. `layout` is never held across
-//! [`vfs::MemoryObject::page`], nor while memory is reclaimed: both may wait for what a thread does that needs the lock.
-//! [`vfs::MemoryObject::cached_page`] is called with it held, so an object must not call
-//! [`AddressSpace::unmap_object_range`] or [`AddressSpace::write_protect_object_range`] with a lock held that `cached_page` takes.
+//! [`vfs::MemoryObject::page`], nor while memory is reclaimed: both may wait for what a thread does that
+//! needs the lock. [`vfs::MemoryObject::cached_page`] is called with it held, so an object must not call
+//! [`AddressSpace::unmap_object_range`] or [`AddressSpace::write_protect_object_range`] with a lock held that
+//! `cached_page` takes.
 //!
 //! # Frames and TLBs
 //!
-//! A leaf owns one reference to its frame (except to the page of zeros, which nobody counts). Whoever empties a
-//! leaf has the reference, and drops it after the flush that covers the leaf ([`gather`]). Anonymous memory belongs to one leaf
-//! alone, as there is no fork. So what is copied on write is only ever a file's page or the page of zeros; emptying
-//! such a leaf loses nothing, which makes every race between faults harmless: the loser tries again.
+//! A leaf owns one reference to its frame (except to the page of zeros, which nobody counts). Whoever empties
+//! a leaf has the reference, and drops it after the flush that covers the leaf ([`gather`]). Anonymous memory
+//! belongs to one leaf alone, as there is no fork. So what is copied on write is only ever a file's page or
+//! the page of zeros; emptying such a leaf loses nothing, which makes every race between faults harmless: the
+//! loser tries again.
 //!
 //! # Decisions
 //!
@@ -74,9 +76,9 @@ pub trait Tlb: Send + Sync {
     /// All pages that have an address in `range`.
     fn flush_range(&self, range: Range<usize>);
 
-    /// As [`flush_range`](Self::flush_range), and all cached references to page tables: some that mapped the range are
-    /// about to be freed. A CPU must not only drop these before it touches the memory, but by the time the call returns, as it
-    /// may walk speculatively (SDM vol. 3, 4.10.3.1).
+    /// As [`flush_range`](Self::flush_range), and all cached references to page tables: some that mapped the
+    /// range are about to be freed. A CPU must not only drop these before it touches the memory, but by the
+    /// time the call returns, as it may walk speculatively (SDM vol. 3, 4.10.3.1).
     fn flush_range_and_tables(&self, range: Range<usize>);
 
     /// The whole lower half.

@@ -15,8 +15,8 @@ impl<T: Tlb> AddressSpace<T> {
         self.layout.read().areas.covers(range)
     }
 
-    /// Tells for each page of `len` bytes from `address` whether it is in memory (bit 0), by calls of `put` with some pages'
-    /// answers at a time. `put` is called without locks and may fault.
+    /// Tells for each page of `len` bytes from `address` whether it is in memory (bit 0), by calls of `put`
+    /// with some pages' answers at a time. `put` is called without locks and may fault.
     pub fn mincore(
         &self,
         address: usize,

@@ -17,7 +17,8 @@ use crate::{
 impl<T: Tlb> AddressSpace<T> {
     /// Makes a mapping larger or smaller, moving it if `flags` allow and it must; returns where it is.
     ///
-    /// All arguments are checked before the mapping is looked up, as in recent Linux (`check_mremap_params`, 6.17).
+    /// All arguments are checked before the mapping is looked up, as in recent Linux (`check_mremap_params`,
+    /// 6.17).
     pub fn mremap(
         &self,
         old_address: usize,

@@ -28,7 +28,8 @@ pub struct Usage {
     pub resident: usize,
     /// Each page divided by the number of its mappings. One process maps it, so this is `resident`.
     pub proportional: usize,
-    /// Mapped by shared mappings, unchanged and changed. With one process Linux counts such pages as private too.
+    /// Mapped by shared mappings, unchanged and changed. With one process Linux counts such pages as private
+    /// too.
     pub private_clean: usize,
     /// Changed.
     pub private_dirty: usize,

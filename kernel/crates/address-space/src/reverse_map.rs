@@ -1,12 +1,13 @@
 //! From an object's pages to the leaves that map them.
 //!
 //! An object changes under its mappings when it is truncated (the pages must go) and when its dirty pages are
-//! written back (the next write must fault, so that the page becomes dirty again). It first changes its own state, so that
-//! [`page`](vfs::MemoryObject::page) gives what is true from now on, and then calls here.
+//! written back (the next write must fault, so that the page becomes dirty again). It first changes its own
+//! state, so that [`page`](vfs::MemoryObject::page) gives what is true from now on, and then calls here.
 //!
-//! A fault may at that moment hold a page that it got before and that is in no leaf yet. So the epoch grows before the leaves are
-//! looked at, and a fault looks at the epoch after it has put its leaf in: whichever comes second sees the other. Both
-//! steps are locked operations, which x86 does not reorder (SDM vol. 3, 8.2.3.9).
+//! A fault may at that moment hold a page that it got before and that is in no leaf yet. So the epoch grows
+//! before the leaves are looked at, and a fault looks at the epoch after it has put its leaf in: whichever
+//! comes second sees the other. Both steps are locked operations, which x86 does not reorder (SDM vol. 3,
+//! 8.2.3.9).
 
 use core::{ops::Range, sync::atomic::Ordering};
 
@@ -18,10 +19,11 @@ use vma::VmFlags;
 use crate::{AddressSpace, Tlb, gather::Gather, object::key_of, space::Areas};
 
 impl<T: Tlb> AddressSpace<T> {
-    /// Unmaps `pages` of `object`, and private copies of them, as truncation does. On return no CPU can reach them.
+    /// Unmaps `pages` of `object`, and private copies of them, as truncation does. On return no CPU can reach
+    /// them.
     ///
-    /// The object has already made sure that `page` does not give these pages any more, and holds no lock that its
-    /// `page` or `cached_page` takes.
+    /// The object has already made sure that `page` does not give these pages any more, and holds no lock
+    /// that its `page` or `cached_page` takes.
     pub fn unmap_object_range(&self, object: &dyn MemoryObject, pages: Range<u64>) {
         self.object_epoch.fetch_add(1, Ordering::SeqCst);
         let mut gather = Gather::new(self);
@@ -32,9 +34,9 @@ impl<T: Tlb> AddressSpace<T> {
         }
     }
 
-    /// Takes the right to write `pages` of `object` from shared mappings, so that the next write asks the object
-    /// for [`SharedWrite`](vfs::PageAccess::SharedWrite) again. Returns whether any could have been written
-    /// since. On return no CPU can write them.
+    /// Takes the right to write `pages` of `object` from shared mappings, so that the next write asks the
+    /// object for [`SharedWrite`](vfs::PageAccess::SharedWrite) again. Returns whether any could have been
+    /// written since. On return no CPU can write them.
     ///
     /// The object has already marked the pages clean, copies them out after this, and holds no lock
     /// that its `page` or `cached_page` takes.

@@ -59,11 +59,12 @@ pub enum StackProtection {
 pub struct Segment {
     /// First address; a multiple of [`PAGE_SIZE`].
     pub start: u64,
-    /// Offset in the file of the byte at `start`; a multiple of [`PAGE_SIZE`]. Without meaning if `file_bytes` is 0.
+    /// Offset in the file of the byte at `start`; a multiple of [`PAGE_SIZE`]. Without meaning if
+    /// `file_bytes` is 0.
     pub file_offset: u64,
-    /// How many bytes from `start` have contents of the file. The last page is mapped whole, so that bytes of the
-    /// file behind the segment show there, unless they are [`zeroed`](Self::zeroed). It may reach past the file's
-    /// end: touching such a page is `SIGBUS`, as with any mapping.
+    /// How many bytes from `start` have contents of the file. The last page is mapped whole, so that bytes of
+    /// the file behind the segment show there, unless they are [`zeroed`](Self::zeroed). It may reach past
+    /// the file's end: touching such a page is `SIGBUS`, as with any mapping.
     pub file_bytes: u64,
     /// How many bytes from `start` the segment has in memory; never fewer than `file_bytes`.
     pub memory_bytes: u64,
@@ -82,9 +83,9 @@ impl Segment {
         self.memory_bytes.next_multiple_of(PAGE_SIZE)
     }
 
-    /// The bytes, counted from `start`, of the last page from the file that must be cleared; empty if the segment
-    /// has no more memory than file. If the protection forbids writing, Linux tries and lets it be: the
-    /// page then keeps the file's bytes.
+    /// The bytes, counted from `start`, of the last page from the file that must be cleared; empty if the
+    /// segment has no more memory than file. If the protection forbids writing, Linux tries and lets it be:
+    /// the page then keeps the file's bytes.
     pub const fn zeroed(&self) -> Range<u64> {
         if self.memory_bytes > self.file_bytes { self.file_bytes..self.file_pages() } else { 0..0 }
     }
@@ -209,8 +210,9 @@ impl LoadPlan {
             memory_bytes: header.p_memsz + in_page,
             prot,
         };
-        // Ascending and without overlap, as the ELF specification asks of PT_LOAD. Two segments may share a page, as
-        // in images linked for larger pages: the later mapping replaces the earlier one's page, like on Linux.
+        // Ascending and without overlap, as the ELF specification asks of PT_LOAD. Two segments may share a
+        // page, as in images linked for larger pages: the later mapping replaces the earlier one's page, like
+        // on Linux.
         if self.segments.last().is_some_and(|last| last.start + last.memory_bytes > header.p_vaddr) {
             return Err(Errno::EINVAL);
         }
@@ -274,15 +276,15 @@ impl LoadPlan {
         }
     }
 
-    /// What the bias must be a multiple of: the largest alignment of a segment, at least a page. More than a page
-    /// lets huge pages be used.
+    /// What the bias must be a multiple of: the largest alignment of a segment, at least a page. More than a
+    /// page lets huge pages be used.
     pub fn alignment(&self) -> u64 {
         self.alignment
     }
 
     /// The bias that brings the image's lowest page to this address: `base` less the start of
-    /// [`address_range`](Self::address_range), wrapping. It is aligned if `base` is and the image begins at 0, as nearly
-    /// all do.
+    /// [`address_range`](Self::address_range), wrapping. It is aligned if `base` is and the image begins at
+    /// 0, as nearly all do.
     pub fn bias_for(&self, base: u64) -> u64 {
         base.wrapping_sub(self.address_range().start)
     }
@@ -292,7 +294,8 @@ impl LoadPlan {
         self.entry.wrapping_add(bias)
     }
 
-    /// Address of the program headers under a bias: `AT_PHDR`. 0 if no segment holds them, which is what Linux gives.
+    /// Address of the program headers under a bias: `AT_PHDR`. 0 if no segment holds them, which is what
+    /// Linux gives.
     pub fn program_headers(&self, bias: u64) -> u64 {
         self.program_headers.map_or(0, |address| address.wrapping_add(bias))
     }

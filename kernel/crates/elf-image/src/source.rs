@@ -4,8 +4,8 @@ use linux_abi::Errno;
 
 /// A file that can be read at any offset.
 pub trait Source {
-    /// Fills `buffer` from the file's bytes at `offset`. A file that ends before that is `ENOEXEC`: a program that
-    /// is cut short. Other errors (`EIO`) are handed on.
+    /// Fills `buffer` from the file's bytes at `offset`. A file that ends before that is `ENOEXEC`: a program
+    /// that is cut short. Other errors (`EIO`) are handed on.
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Errno>;
 }
 

@@ -49,9 +49,9 @@ impl<'a> Symbols<'a> {
         Some(Self { table, strings, sections })
     }
 
-    /// The function that holds an address (before the load bias): in the section of code with that address, the one that
-    /// begins last before it, if the address is within its size. Assembly code often has symbols without size or type;
-    /// those reach up to the next one.
+    /// The function that holds an address (before the load bias): in the section of code with that address,
+    /// the one that begins last before it, if the address is within its size. Assembly code often has symbols
+    /// without size or type; those reach up to the next one.
     pub fn lookup(&self, address: u64) -> Option<Symbol<'a>> {
         let section = self.sections.iter().position(|section| {
             section.sh_flags & u64::from(SHF_EXECINSTR) != 0

@@ -19,10 +19,12 @@ const BLOCK_SECTORS: u64 = (BLOCK_BYTES / SECTOR_BYTES) as u64;
 /// Blocks that are kept: at most 512 KiB.
 const KEPT_BLOCKS: usize = 128;
 
-/// The device, with the blocks that were read last. The crate keeps few blocks itself and reads the same inode tables and
-/// directories again and again. Each block has one place, so that whoever has the place keeps no other state.
+/// The device, with the blocks that were read last. The crate keeps few blocks itself and reads the same
+/// inode tables and directories again and again. Each block has one place, so that whoever has the place
+/// keeps no other state.
 ///
-/// All that the crate writes goes through here and reaches the device at once. What the page cache reads goes past it.
+/// All that the crate writes goes through here and reaches the device at once. What the page cache reads goes
+/// past it.
 pub(crate) struct Device {
     device: Arc<dyn BlockDevice>,
     kept: Box<[Option<Kept>]>,

@@ -63,9 +63,10 @@ struct Core {
 }
 
 impl Core {
-    /// Mounts for writing what is mounted for reading only so far: opens the journal, and says on the device that the
-    /// file system is in use. A new mount, for rsext4 0.9.2's `remount` says so through the journal, which nobody looks at
-    /// after a power cut that came before the superblock itself was written (the crash test finds that).
+    /// Mounts for writing what is mounted for reading only so far: opens the journal, and says on the device
+    /// that the file system is in use. A new mount, for rsext4 0.9.2's `remount` says so through the journal,
+    /// which nobody looks at after a power cut that came before the superblock itself was written (the crash
+    /// test finds that).
     fn make_writable(&mut self, device: &Arc<dyn BlockDevice>) -> Ext4Result<()> {
         if self.access == Access::ReadOnly {
             self.mounted = mount(device, MountOptions::read_write())?;

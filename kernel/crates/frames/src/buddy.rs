@@ -94,8 +94,8 @@ impl Arena {
 
     fn push(&mut self, memory: Memory<'_>, frame: u32, order: u32) {
         let head = self.heads[order as usize];
-        // SAFETY: the block is free and this arena's, as is the one at the head of the list; the caller has the
-        // arena's lock, for it has `self`.
+        // SAFETY: the block is free and this arena's, as is the one at the head of the list; the caller has
+        // the arena's lock, for it has `self`.
         unsafe {
             memory.set_links(frame, order, Links { next: head, previous: NONE });
             if head != NONE {
@@ -109,7 +109,8 @@ impl Arena {
     }
 
     fn remove(&mut self, memory: Memory<'_>, frame: u32, order: u32) {
-        // SAFETY: a block on a free list and its neighbours there are free and this arena's, whose lock the caller has.
+        // SAFETY: a block on a free list and its neighbours there are free and this arena's, whose lock the
+        // caller has.
         unsafe {
             let Links { next, previous } = memory.links(frame, order);
             if next != NONE {

@@ -1,9 +1,9 @@
 //! The eight bytes that describe each frame, and how they are found.
 //!
-//! Physical memory is cut into sections of 128 MiB. A table has for each section where the
-//! descriptions of its frames lie, so that a hole (as between the end of low memory and 4 GiB) costs
-//! nothing, and finding a description takes two loads. The descriptions of a section cover whole 4 MiB blocks,
-//! hence the buddy of a described frame is always described too.
+//! Physical memory is cut into sections of 128 MiB. A table has for each section where the descriptions of
+//! its frames lie, so that a hole (as between the end of low memory and 4 GiB) costs nothing, and finding a
+//! description takes two loads. The descriptions of a section cover whole 4 MiB blocks, hence the buddy of a
+//! described frame is always described too.
 
 use core::{
     ops::Range,
@@ -59,8 +59,8 @@ impl FrameState {
 #[repr(C)]
 pub struct FrameInfo {
     state: AtomicU32,
-    /// References to a single allocated frame, or to an allocated block by its first frame. In a free block, a link (see
-    /// `buddy`).
+    /// References to a single allocated frame, or to an allocated block by its first frame. In a free block,
+    /// a link (see `buddy`).
     pub references: AtomicU32,
 }
 

@@ -4,12 +4,12 @@ use alloc::sync::Arc;
 
 use crate::Waiter;
 
-/// How many are woken for one holding of the lock: enough that few calls take it twice, and small on the stack. loom
-/// counts its steps, so there the limit is reached with two threads.
+/// How many are woken for one holding of the lock: enough that few calls take it twice, and small on the
+/// stack. loom counts its steps, so there the limit is reached with two threads.
 pub(crate) const BATCH: usize = if cfg!(loom) { 1 } else { 32 };
 
-/// Up to [`BATCH`] waiters, taken from a queue under its lock, to be woken after it. (Not a chain through the nodes:
-/// a waiter may see that it was woken, and wait again, before it is reached.)
+/// Up to [`BATCH`] waiters, taken from a queue under its lock, to be woken after it. (Not a chain through the
+/// nodes: a waiter may see that it was woken, and wait again, before it is reached.)
 pub(crate) struct Batch<W> {
     waiters: [Option<Arc<W>>; BATCH],
     length: usize,

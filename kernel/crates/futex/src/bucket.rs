@@ -14,17 +14,17 @@ pub trait Waiter: Send + Sync + Sized {
     /// The thread's place in a queue.
     fn node(&self) -> &Node<Self>;
 
-    /// Makes the thread look again at whether it [is queued](Node::is_queued). Called with no lock held, after the node
-    /// has been taken off its queue. The thread may have noticed that by itself and be somewhere else by now, so this must be
-    /// harmless then: the token of `ksync`'s `Parker` is.
+    /// Makes the thread look again at whether it [is queued](Node::is_queued). Called with no lock held,
+    /// after the node has been taken off its queue. The thread may have noticed that by itself and be
+    /// somewhere else by now, so this must be harmless then: the token of `ksync`'s `Parker` is.
     fn wake(&self);
 }
 
 /// What a thread needs in order to wait; a field of the thread object. A thread waits on one word at a time.
 #[derive(Debug)]
 pub struct Node<W> {
-    /// 0 if the thread is on no queue, else the index of its bucket plus 1. Written under the lock of that bucket. Only the
-    /// thread itself leaves 0.
+    /// 0 if the thread is on no queue, else the index of its bucket plus 1. Written under the lock of that
+    /// bucket. Only the thread itself leaves 0.
     location: AtomicUsize,
     /// Belongs to the lock of the bucket; see the crate's documentation.
     links: NodeLock<Links<W>>,
@@ -64,8 +64,8 @@ impl<W> Node<W> {
         }
     }
 
-    /// Whether the thread still waits: false once it has been woken or has cancelled. Everything that the waker did
-    /// before is visible then.
+    /// Whether the thread still waits: false once it has been woken or has cancelled. Everything that the
+    /// waker did before is visible then.
     pub fn is_queued(&self) -> bool {
         self.location.load(Ordering::Acquire) != NOWHERE
     }
@@ -94,15 +94,16 @@ impl<W: Waiter> Bucket<W> {
 
     /// Says that someone is about to look at a word and then wait.
     ///
-    /// Together with [`looks_empty`](Self::looks_empty) this is Dekker's pattern: the waiter raises the count and then reads
-    /// the word, the waker writes the word (in the application) and then reads the count. With a full fence between
-    /// the two steps on both sides, at least one of them sees what the other did.
+    /// Together with [`looks_empty`](Self::looks_empty) this is Dekker's pattern: the waiter raises the count
+    /// and then reads the word, the waker writes the word (in the application) and then reads the count. With
+    /// a full fence between the two steps on both sides, at least one of them sees what the other did.
     pub(crate) fn announce(&self) {
         self.waiters.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
-    /// Whether nobody waits here nor is about to, as far as the caller's earlier write to the word is concerned.
+    /// Whether nobody waits here nor is about to, as far as the caller's earlier write to the word is
+    /// concerned.
     pub(crate) fn looks_empty(&self) -> bool {
         fence(Ordering::SeqCst);
         self.waiters.load(Ordering::Relaxed) == 0
@@ -129,8 +130,8 @@ pub(crate) struct Queue<W> {
     next_sequence: u64,
 }
 
-/// Those who came before a point in time; who comes later, be it a woken thread that waits again, is not concerned by an
-/// operation that was under way.
+/// Those who came before a point in time; who comes later, be it a woken thread that waits again, is not
+/// concerned by an operation that was under way.
 #[derive(Clone, Copy)]
 pub(crate) struct Before(u64);
 
@@ -178,8 +179,8 @@ impl<W: Waiter> Queue<W> {
         ticket
     }
 
-    /// Moves a waiter of this queue to the end of another one, or of this one if there is no other, under a new key. It never
-    /// looks as if it were on no queue: its thread would take that for a wake-up.
+    /// Moves a waiter of this queue to the end of another one, or of this one if there is no other, under a
+    /// new key. It never looks as if it were on no queue: its thread would take that for a wake-up.
     pub(crate) fn transfer(&mut self, waiter: Arc<W>, target: Option<&mut Self>, index: usize, key: Key) {
         let ticket = self.unlink(&waiter);
         target.unwrap_or(self).push_back(waiter, index, key, ticket.bitset);

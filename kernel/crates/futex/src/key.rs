@@ -10,8 +10,8 @@ pub enum Key {
         /// The virtual address.
         address: u64,
     },
-    /// A word that is asked for without `FUTEX_PRIVATE_FLAG` but lies in a private mapping. Linux does not let it meet the same
-    /// word with the flag (`FUT_OFF_MMSHARED`).
+    /// A word that is asked for without `FUTEX_PRIVATE_FLAG` but lies in a private mapping. Linux does not
+    /// let it meet the same word with the flag (`FUT_OFF_MMSHARED`).
     InPrivateMapping {
         /// The virtual address.
         address: u64,
@@ -50,7 +50,8 @@ impl Key {
         if offset.is_multiple_of(4) { Ok(Self::Shared { object, offset }) } else { Err(Errno::EINVAL) }
     }
 
-    /// A well-mixed hash. It needs no secret: whoever could make words collide shares the address space anyway.
+    /// A well-mixed hash. It needs no secret: whoever could make words collide shares the address space
+    /// anyway.
     pub(crate) const fn hash(self) -> u64 {
         let (high, low) = match self {
             Self::Private { address } => (0, address),
@@ -61,8 +62,8 @@ impl Key {
     }
 }
 
-/// The finalizer of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014):
-/// every bit of the input changes about half of the output's.
+/// The finalizer of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA
+/// 2014): every bit of the input changes about half of the output's.
 const fn mix(mut value: u64) -> u64 {
     value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -53,14 +53,14 @@ impl<W: Waiter> FutexTable<W> {
         key.hash() as usize & (self.buckets.len() - 1)
     }
 
-    /// Puts the calling thread on the queue of `key` if `check`, which looks at the word, agrees. No wake-up on this key that
-    /// follows a change of the word is missed from then on. The thread then parks until it [is no longer
-    /// queued](crate::Node::is_queued), or calls [`cancel`](Self::cancel).
+    /// Puts the calling thread on the queue of `key` if `check`, which looks at the word, agrees. No wake-up
+    /// on this key that follows a change of the word is missed from then on. The thread then parks until it
+    /// [is no longer queued](crate::Node::is_queued), or calls [`cancel`](Self::cancel).
     ///
     /// `bitset` says which wake-ups are meant for it; [`ANY`](Self::ANY) for all.
     ///
-    /// `check` runs under a spin lock: it must not wait. It returns `Err` if the word has changed (`EAGAIN`), or if it
-    /// cannot be read without waiting; the thread is on no queue then.
+    /// `check` runs under a spin lock: it must not wait. It returns `Err` if the word has changed (`EAGAIN`),
+    /// or if it cannot be read without waiting; the thread is on no queue then.
     ///
     /// # Panics
     /// If the thread waits already.
@@ -87,7 +87,8 @@ impl<W: Waiter> FutexTable<W> {
         checked
     }
 
-    /// Wakes up to `count` threads that wait on `key` with a bit of `bitset`, the longest waiting first, and says how many.
+    /// Wakes up to `count` threads that wait on `key` with a bit of `bitset`, the longest waiting first, and
+    /// says how many.
     ///
     /// (Linux wakes one even if `FUTEX_WAKE` is asked for none; that is for the system call to do.)
     pub fn wake(&self, key: Key, count: usize, bitset: NonZeroU32) -> usize {
@@ -98,8 +99,8 @@ impl<W: Waiter> FutexTable<W> {
         self.wake_batches(bucket, key, bitset, count, None)
     }
 
-    /// Wakes batch after batch, letting go of the lock between them. Only those are woken who were there when it began, or
-    /// at `before`: else threads that wait again at once could keep this busy for ever.
+    /// Wakes batch after batch, letting go of the lock between them. Only those are woken who were there when
+    /// it began, or at `before`: else threads that wait again at once could keep this busy for ever.
     fn wake_batches(
         &self,
         bucket: &Bucket<W>,
@@ -126,11 +127,13 @@ impl<W: Waiter> FutexTable<W> {
         woken
     }
 
-    /// Wakes up to `wake_count` of those who wait on `from`, and moves up to `move_count` of the others, in order, to the end of
-    /// the queue of `to`, if `check` agrees (`FUTEX_CMP_REQUEUE`; for `FUTEX_REQUEUE` it agrees always). A
-    /// moved thread keeps its bitset, and does not notice; its [`cancel`](Self::cancel) finds it.
+    /// Wakes up to `wake_count` of those who wait on `from`, and moves up to `move_count` of the others, in
+    /// order, to the end of the queue of `to`, if `check` agrees (`FUTEX_CMP_REQUEUE`; for `FUTEX_REQUEUE` it
+    /// agrees always). A moved thread keeps its bitset, and does not notice; its [`cancel`](Self::cancel)
+    /// finds it.
     ///
-    /// `check` runs under spin locks, as in [`wait`](Self::wait). If it returns an error, nothing has been done.
+    /// `check` runs under spin locks, as in [`wait`](Self::wait). If it returns an error, nothing has been
+    /// done.
     pub fn requeue<E>(
         &self,
         from: Key,
@@ -178,12 +181,12 @@ impl<W: Waiter> FutexTable<W> {
         }
     }
 
-    /// Changes a second word by `operate`, then wakes up to `count` threads that wait on `key`, and, if `operate` said so,
-    /// up to `second_count` that wait on `second` (`FUTEX_WAKE_OP`; `linux_abi::futex::WakeOp` has the arithmetic).
-    /// Returns how many were woken in all.
+    /// Changes a second word by `operate`, then wakes up to `count` threads that wait on `key`, and, if
+    /// `operate` said so, up to `second_count` that wait on `second` (`FUTEX_WAKE_OP`;
+    /// `linux_abi::futex::WakeOp` has the arithmetic). Returns how many were woken in all.
     ///
-    /// `operate` runs under spin locks, as `check` in [`wait`](Self::wait), and must change the word atomically, for
-    /// the application does too. If it returns an error, nobody has been woken.
+    /// `operate` runs under spin locks, as `check` in [`wait`](Self::wait), and must change the word
+    /// atomically, for the application does too. If it returns an error, nobody has been woken.
     pub fn wake_op<E>(
         &self,
         key: Key,
@@ -207,10 +210,11 @@ impl<W: Waiter> FutexTable<W> {
         Ok(woken)
     }
 
-    /// Takes a thread off whatever queue it is on: its time is over, or a signal came. Only the thread itself may call this.
+    /// Takes a thread off whatever queue it is on: its time is over, or a signal came. Only the thread itself
+    /// may call this.
     ///
-    /// [`Cancel::AlreadyWoken`] means that a wake-up was counted for this thread, so that the wait must be reported as a
-    /// success. It is also the answer if the thread has not waited.
+    /// [`Cancel::AlreadyWoken`] means that a wake-up was counted for this thread, so that the wait must be
+    /// reported as a success. It is also the answer if the thread has not waited.
     pub fn cancel(&self, waiter: &Arc<W>) -> Cancel {
         loop {
             let Some(index) = waiter.node().bucket() else { return Cancel::AlreadyWoken };

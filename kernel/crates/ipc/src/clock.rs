@@ -1,8 +1,8 @@
 //! The two clocks on which real time can be waited for, and who must know when one of them is set.
 //!
 //! A timer that waits for a point on the real-time clock is armed on the monotonic clock; when the real-time
-//! clock is set, that conversion is void. [`realtime_was_set`] tells all who asked. One spin lock guards their
-//! list, and is not held while they are told.
+//! clock is set, that conversion is void. [`realtime_was_set`] tells all who asked. One spin lock guards
+//! their list, and is not held while they are told.
 
 use alloc::{
     sync::{Arc, Weak},

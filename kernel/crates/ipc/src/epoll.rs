@@ -245,8 +245,8 @@ impl Epoll {
     }
 
     /// Gives `sink` up to `max` events, waiting for the first until `deadline_ns` on the monotonic clock;
-    /// returns how many, 0 at the deadline (`epoll_wait(2)`). `EINTR` if a signal came first: the call is never
-    /// restarted. An error of `sink` (`EFAULT`) loses no event.
+    /// returns how many, 0 at the deadline (`epoll_wait(2)`). `EINTR` if a signal came first: the call is
+    /// never restarted. An error of `sink` (`EFAULT`) loses no event.
     pub fn wait(
         &self,
         max: usize,
@@ -259,8 +259,8 @@ impl Epoll {
             self.ready.waiters.wait(Interruptible::Yes, deadline_ns, || self.collect(max, sink))
         };
         if !self.ready.is_empty() {
-            // What is left is for the next one. Only here, where this thread waits no more and cannot itself be
-            // the one that is woken.
+            // What is left is for the next one. Only here, where this thread waits no more and cannot itself
+            // be the one that is woken.
             self.ready.waiters.wake_one();
         }
         match result {
@@ -341,7 +341,8 @@ impl Interest {
 }
 
 impl File for Epoll {
-    /// Readable if one of the files on the list really is ready; those in front of it that are not are taken off.
+    /// Readable if one of the files on the list really is ready; those in front of it that are not are taken
+    /// off.
     fn poll(&self) -> PollEvents {
         if self.ready.is_empty() {
             return PollEvents::empty();

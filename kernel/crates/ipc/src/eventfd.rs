@@ -42,8 +42,8 @@ impl EventFd {
         *self.count.lock()
     }
 
-    /// Adds to the count as a write that must not wait would, and stops at the highest value. For the kernel's
-    /// own signalling; callable from interrupts.
+    /// Adds to the count as a write that must not wait would, and stops at the highest value. For the
+    /// kernel's own signalling; callable from interrupts.
     pub fn signal(&self, n: u64) {
         {
             let mut count = self.count.lock();

@@ -60,8 +60,8 @@ impl Drop for Registrations {
     }
 }
 
-/// Waits until one of the entries is ready, and fills in all `revents`; returns how many are ready, 0 when the
-/// monotonic clock has passed `deadline_ns`. Interrupted only if none is ready.
+/// Waits until one of the entries is ready, and fills in all `revents`; returns how many are ready, 0 when
+/// the monotonic clock has passed `deadline_ns`. Interrupted only if none is ready.
 pub fn wait(entries: &mut [PollEntry], deadline_ns: Option<u64>) -> Result<usize, WaitError> {
     let ready = ask_all(entries);
     let may_wait = deadline_ns.is_none_or(|deadline_ns| platform::now_ns() < deadline_ns);
@@ -130,8 +130,9 @@ fn has_bit(words: &[u64], fd: usize) -> bool {
 }
 
 impl SelectSets {
-    /// Waits until a descriptor in one of the sets is ready for it, or `deadline_ns`, and leaves in the sets those
-    /// that are; returns how many bits that are. `lookup` gives the file of a descriptor; its error is returned.
+    /// Waits until a descriptor in one of the sets is ready for it, or `deadline_ns`, and leaves in the sets
+    /// those that are; returns how many bits that are. `lookup` gives the file of a descriptor; its error is
+    /// returned.
     pub fn wait<E: From<WaitError>>(
         &mut self,
         descriptors: usize,
@@ -165,7 +166,8 @@ impl SelectSets {
                 (&mut self.write, WRITE_EVENTS),
                 (&mut self.except, EXCEPT_EVENTS),
             ] {
-                // All of a set's events are asked for or none, so this tells whether the descriptor was in it.
+                // All of a set's events are asked for or none, so this tells whether the descriptor was in
+                // it.
                 if entry.events.contains(of_set) && entry.revents.intersects(of_set) {
                     found[fd / 64] |= 1 << (fd % 64);
                     bits += 1;

@@ -1,9 +1,9 @@
 //! Timers that send signals: `timer_create(2)`, `setitimer(2)`, `alarm(2)`.
 //!
 //! Responsible for when they expire, how often they did while their signal waited (overruns), and their
-//! settings. Not for queueing signals, which is behind [`SignalSink`]: it tells [`Timers::signal_taken`] of each
-//! signal that leaves a queue, for only then a periodic timer is armed again. So a period of a nanosecond
-//! costs no more than the handler of its signal.
+//! settings. Not for queueing signals, which is behind [`SignalSink`]: it tells [`Timers::signal_taken`] of
+//! each signal that leaves a queue, for only then a periodic timer is armed again. So a period of a
+//! nanosecond costs no more than the handler of its signal.
 //!
 //! Locks: `Timers::by_id` (spin) guards the table, `SignalTimer::state` (spin) one timer; they are never held
 //! together, and neither while a signal is sent, so `signal_taken` may be called under the locks of
@@ -267,9 +267,9 @@ impl Timers {
         Self { services, by_id: SpinLock::default(), intervals }
     }
 
-    /// `timer_create(2)`; `notification` makes the notification of the timer with the given id. `EINVAL` for a clock
-    /// that there is not, `EOPNOTSUPP` for one that has no timers, `EPERM` for one that would wake a sleeping
-    /// machine. `caller` is the calling thread's id.
+    /// `timer_create(2)`; `notification` makes the notification of the timer with the given id. `EINVAL` for
+    /// a clock that there is not, `EOPNOTSUPP` for one that has no timers, `EPERM` for one that would wake a
+    /// sleeping machine. `caller` is the calling thread's id.
     pub fn create(
         &self,
         clock: Clock,

@@ -53,8 +53,8 @@ pub struct Received {
 
 /// A socket of some family.
 ///
-/// An operation that its kind does not have answers with the errno that Linux gives. A blocked call that a signal
-/// ends answers `ERESTARTSYS`, or `EINTR` if a timeout is set on the socket (`signal(7)`).
+/// An operation that its kind does not have answers with the errno that Linux gives. A blocked call that a
+/// signal ends answers `ERESTARTSYS`, or `EINTR` if a timeout is set on the socket (`signal(7)`).
 pub trait Socket: Send + Sync + Any {
     /// Its type.
     fn kind(&self) -> SocketType;
@@ -77,8 +77,8 @@ pub trait Socket: Send + Sync + Any {
     /// Its peer's address, `ENOTCONN` if it has no peer.
     fn peer_address(&self) -> Result<Vec<u8>, Errno>;
 
-    /// Sends what `src` has. `EPIPE` of a stream has to become `SIGPIPE` too, unless `MSG_NOSIGNAL` is set: see
-    /// [`raises_sigpipe`](Self::raises_sigpipe).
+    /// Sends what `src` has. `EPIPE` of a stream has to become `SIGPIPE` too, unless `MSG_NOSIGNAL` is set:
+    /// see [`raises_sigpipe`](Self::raises_sigpipe).
     fn send(
         &self,
         src: &mut dyn WriteSrc,

@@ -1,7 +1,7 @@
 //! Timers that are files: `timerfd_create(2)`.
 //!
-//! `TimerFd::state` (a spin lock: the expiry comes in an interrupt) guards the setting; it is taken before the
-//! timer's own lock. A periodic timer is armed for the first expiry that nobody has read, and again when
+//! `TimerFd::state` (a spin lock: the expiry comes in an interrupt) guards the setting; it is taken before
+//! the timer's own lock. A periodic timer is armed for the first expiry that nobody has read, and again when
 //! somebody has, so it costs nothing while nobody looks.
 
 use alloc::{
@@ -55,8 +55,8 @@ impl TimerTarget for Target {
 }
 
 impl TimerFd {
-    /// Makes a disarmed timer. `EINVAL` for clocks that no timer can have. The clocks whose timers wake a sleeping
-    /// machine are like the others, since this one never sleeps.
+    /// Makes a disarmed timer. `EINVAL` for clocks that no timer can have. The clocks whose timers wake a
+    /// sleeping machine are like the others, since this one never sleeps.
     pub fn new(clock: Clock) -> Result<Arc<Self>, Errno> {
         let clock = match clock {
             Clock::Monotonic | Clock::Boottime | Clock::BoottimeAlarm => Base::Monotonic,
@@ -78,8 +78,9 @@ impl TimerFd {
         Ok(timer)
     }
 
-    /// Arms or disarms it and returns the old setting (`timerfd_settime(2)`). `EINVAL` for a time that is none,
-    /// `ECANCELED` if the clock was set and that has not been read yet (the new setting holds all the same).
+    /// Arms or disarms it and returns the old setting (`timerfd_settime(2)`). `EINVAL` for a time that is
+    /// none, `ECANCELED` if the clock was set and that has not been read yet (the new setting holds all the
+    /// same).
     pub fn set(&self, flags: TimerFlags, new: Itimerspec) -> Result<Itimerspec, Errno> {
         let (value_ns, interval_ns) = (new.value.to_ns()?, new.interval.to_ns()?);
         let absolute = flags.contains(TimerFlags::ABSTIME);

@@ -10,10 +10,10 @@
 //! | `UnixSocket::state` (spin) | everything else of one socket | either of the above; never another socket's |
 //!
 //! Two sockets are never locked at once: what concerns both is done to one after the other, in an order that
-//! is right at each point between. Messages and sockets are dropped with no lock held, since a message
-//! can hold the last reference to another socket. Peers hold each other until they are closed, which
-//! takes both references back. A socket that was sent to itself, and whose descriptors are all closed, is never
-//! found: there is no collector of such cycles, unlike in Linux (`net/unix/garbage.c`).
+//! is right at each point between. Messages and sockets are dropped with no lock held, since a message can
+//! hold the last reference to another socket. Peers hold each other until they are closed, which takes both
+//! references back. A socket that was sent to itself, and whose descriptors are all closed, is never found:
+//! there is no collector of such cycles, unlike in Linux (`net/unix/garbage.c`).
 //!
 //! Out-of-band data are refused with `EOPNOTSUPP`, as by a Linux without `CONFIG_AF_UNIX_OOB`.
 

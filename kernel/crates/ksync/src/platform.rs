@@ -41,11 +41,11 @@ unsafe extern "Rust" {
     /// Nanoseconds since the Unix epoch.
     safe fn crema_realtime_ns() -> u64;
     /// Calls the target's `fire` once, with no lock held and interrupts masked, when the monotonic clock
-    /// reaches the deadline: at once after this call if it has passed already, but not from within it, since the
-    /// caller holds locks. The value names this expiry, and no later one.
+    /// reaches the deadline: at once after this call if it has passed already, but not from within it, since
+    /// the caller holds locks. The value names this expiry, and no later one.
     safe fn crema_timer_arm(deadline_ns: u64, target: Arc<dyn TimerTarget>) -> u64;
-    /// Takes the expiry back that was armed for `deadline_ns`; returns whether it had not fired. Does not wait for a `fire` under way, and
-    /// drops the target only after it has let go of its own locks.
+    /// Takes the expiry back that was armed for `deadline_ns`; returns whether it had not fired. Does not
+    /// wait for a `fire` under way, and drops the target only after it has let go of its own locks.
     safe fn crema_timer_cancel(deadline_ns: u64, expiry: u64) -> bool;
 }
 

@@ -141,8 +141,9 @@ impl WaitQueue {
     /// clock passes `deadline_ns`. Whoever makes the condition true must then wake this queue.
     ///
     /// `condition` runs with no lock of the queue held and may take any lock that may be taken here, also one
-    /// that it has to wait for. It must not wake this queue: the caller is on it, and could be the one that is woken in
-    /// place of another. A waiter that leaves something for the next one wakes it after `wait` has returned.
+    /// that it has to wait for. It must not wake this queue: the caller is on it, and could be the one that
+    /// is woken in place of another. A waiter that leaves something for the next one wakes it after `wait`
+    /// has returned.
     pub fn wait<T>(
         &self,
         interruptible: Interruptible,

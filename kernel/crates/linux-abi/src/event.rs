@@ -1,11 +1,11 @@
-//! Waiting for events: `poll(2)`, `epoll(7)`, `eventfd(2)`, `timerfd_create(2)`, `signalfd(2)`, `inotify(7)` (uapi
-//! `asm-generic/poll.h`, `linux/eventpoll.h`, `linux/eventfd.h`, `linux/timerfd.h`, `linux/inotify.h`).
+//! Waiting for events: `poll(2)`, `epoll(7)`, `eventfd(2)`, `timerfd_create(2)`, `signalfd(2)`, `inotify(7)`
+//! (uapi `asm-generic/poll.h`, `linux/eventpoll.h`, `linux/eventfd.h`, `linux/timerfd.h`, `linux/inotify.h`).
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 abi_flags! {
-    /// Events of [`poll(2)`](https://man7.org/linux/man-pages/man2/poll.2.html); those of [`EpollEvents`] have the
-    /// same bits. Unknown ones are ignored.
+    /// Events of [`poll(2)`](https://man7.org/linux/man-pages/man2/poll.2.html); those of [`EpollEvents`]
+    /// have the same bits. Unknown ones are ignored.
     pub struct PollEvents: u16 {
         /// Readable.
         const IN = 0x0001;
@@ -54,7 +54,8 @@ pub struct PollFd {
 assert_layout!(PollFd, size = 8, fd @ 0, events @ 4, revents @ 6);
 
 abi_flags! {
-    /// Events of [`epoll_ctl(2)`](https://man7.org/linux/man-pages/man2/epoll_ctl.2.html). Unknown ones are ignored.
+    /// Events of [`epoll_ctl(2)`](https://man7.org/linux/man-pages/man2/epoll_ctl.2.html). Unknown ones are
+    /// ignored.
     pub struct EpollEvents: u32 {
         /// Readable.
         const IN = 0x0001;

@@ -60,8 +60,8 @@ abi_flags! {
     }
 }
 
-/// The second argument of `futex(2)` taken apart. Linux's answer to an unknown command is `ENOSYS`, and so it is
-/// to the real-time option where it makes no sense.
+/// The second argument of `futex(2)` taken apart. Linux's answer to an unknown command is `ENOSYS`, and so it
+/// is to the real-time option where it makes no sense.
 pub const fn decode(op: u32) -> Result<(Command, FutexFlags), Errno> {
     let flags = FutexFlags::from_bits_truncate(op);
     let Some(command) = Command::from_raw(op & !FutexFlags::all().bits()) else { return Err(Errno::ENOSYS) };
@@ -183,7 +183,8 @@ impl WakeOp {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RobustListHead {
-    /// Address of the first entry, or of this head if the list is empty. Bit 0 marks a lock with priority inheritance.
+    /// Address of the first entry, or of this head if the list is empty. Bit 0 marks a lock with priority
+    /// inheritance.
     pub next: u64,
     /// From an entry to its futex word, in bytes.
     pub futex_offset: i64,

@@ -4,7 +4,8 @@
 
 abi_flags! {
     /// Protection of a mapping: [`mmap(2)`](https://man7.org/linux/man-pages/man2/mmap.2.html). No bit set is
-    /// `PROT_NONE`. `mprotect` refuses unknown bits with `EINVAL`; `mmap` ignores them (use `from_bits_truncate`).
+    /// `PROT_NONE`. `mprotect` refuses unknown bits with `EINVAL`; `mmap` ignores them (use
+    /// `from_bits_truncate`).
     pub struct Prot: u32 {
         /// `PROT_READ`.
         const READ = 0x1;
@@ -89,7 +90,8 @@ abi_flags! {
 }
 
 abi_flags! {
-    /// Flags of [`msync(2)`](https://man7.org/linux/man-pages/man2/msync.2.html); `ASYNC` and `SYNC` together are `EINVAL`.
+    /// Flags of [`msync(2)`](https://man7.org/linux/man-pages/man2/msync.2.html); `ASYNC` and `SYNC` together
+    /// are `EINVAL`.
     pub struct MsyncFlags: u32 {
         /// Begin to write.
         const ASYNC = 1;
@@ -101,7 +103,8 @@ abi_flags! {
 }
 
 abi_flags! {
-    /// Flags of [`mlockall(2)`](https://man7.org/linux/man-pages/man2/mlock.2.html); `ONFAULT` alone is `EINVAL`.
+    /// Flags of [`mlockall(2)`](https://man7.org/linux/man-pages/man2/mlock.2.html); `ONFAULT` alone is
+    /// `EINVAL`.
     pub struct MlockallFlags: u32 {
         /// What is mapped now.
         const CURRENT = 1;
@@ -214,7 +217,8 @@ abi_flags! {
 }
 
 abi_enum! {
-    /// Mode of [`set_mempolicy(2)`](https://man7.org/linux/man-pages/man2/set_mempolicy.2.html) and `mbind(2)`.
+    /// Mode of [`set_mempolicy(2)`](https://man7.org/linux/man-pages/man2/set_mempolicy.2.html) and
+    /// `mbind(2)`.
     pub enum MemPolicy: u32 {
         /// The system's.
         Default = 0, "MPOL_DEFAULT";

@@ -11,8 +11,8 @@ use crate::time::Timeval;
 pub const CSIGNAL: u64 = 0xff;
 
 abi_flags! {
-    /// Flags of [`clone(2)`](https://man7.org/linux/man-pages/man2/clone.2.html) and `clone3`, without [`CSIGNAL`].
-    /// `clone` ignores unknown bits, `clone3` refuses them with `EINVAL`.
+    /// Flags of [`clone(2)`](https://man7.org/linux/man-pages/man2/clone.2.html) and `clone3`, without
+    /// [`CSIGNAL`]. `clone` ignores unknown bits, `clone3` refuses them with `EINVAL`.
     pub struct CloneFlags: u64 {
         /// The same address space.
         const VM = 0x100;
@@ -127,13 +127,14 @@ pub struct CloneArgs {
 assert_layout!(CloneArgs, size = 88, exit_signal @ 32, stack @ 40, tls @ 56, set_tid @ 64, cgroup @ 80);
 
 impl CloneArgs {
-    /// The size of the first version, and the least allowed: `EINVAL` below. Above the present size, bytes that are
-    /// not zero are `E2BIG`, and so is a size over a page.
+    /// The size of the first version, and the least allowed: `EINVAL` below. Above the present size, bytes
+    /// that are not zero are `E2BIG`, and so is a size over a page.
     pub const SIZE_VER0: usize = 64;
 }
 
 abi_flags! {
-    /// Options of [`wait4(2)` and `waitid(2)`](https://man7.org/linux/man-pages/man2/wait.2.html); uapi `linux/wait.h`.
+    /// Options of [`wait4(2)` and `waitid(2)`](https://man7.org/linux/man-pages/man2/wait.2.html); uapi
+    /// `linux/wait.h`.
     pub struct WaitOptions: u32 {
         /// Do not wait.
         const NOHANG = 1;
@@ -338,7 +339,8 @@ impl Resource {
 }
 
 abi_enum! {
-    /// Scheduling policy: [`sched_setscheduler(2)`](https://man7.org/linux/man-pages/man2/sched_setscheduler.2.html).
+    /// Scheduling policy:
+    /// [`sched_setscheduler(2)`](https://man7.org/linux/man-pages/man2/sched_setscheduler.2.html).
     pub enum SchedPolicy: u32 {
         /// Fair (`SCHED_OTHER`).
         Normal = 0, "SCHED_NORMAL";
@@ -415,7 +417,8 @@ pub mod prctl {
 }
 
 abi_flags! {
-    /// Flags of [`getrandom(2)`](https://man7.org/linux/man-pages/man2/getrandom.2.html). `RANDOM` with `INSECURE` is `EINVAL`.
+    /// Flags of [`getrandom(2)`](https://man7.org/linux/man-pages/man2/getrandom.2.html). `RANDOM` with
+    /// `INSECURE` is `EINVAL`.
     pub struct GetrandomFlags: u32 {
         /// Do not wait for entropy.
         const NONBLOCK = 1;

@@ -1,6 +1,6 @@
 //! Sockets: `socket(2)`, `sendmsg(2)`, `recvmsg(2)`, `getsockopt(2)`, `unix(7)` (uapi `linux/socket.h`,
-//! `asm-generic/socket.h`, `linux/un.h`, and `include/linux/socket.h` and `include/linux/net.h` for what has no
-//! uapi header).
+//! `asm-generic/socket.h`, `linux/un.h`, and `include/linux/socket.h` and `include/linux/net.h` for what has
+//! no uapi header).
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -48,7 +48,8 @@ abi_enum! {
 }
 
 abi_flags! {
-    /// Flags beside the type in [`socket(2)`](https://man7.org/linux/man-pages/man2/socket.2.html), and those of `accept4`.
+    /// Flags beside the type in [`socket(2)`](https://man7.org/linux/man-pages/man2/socket.2.html), and those
+    /// of `accept4`.
     pub struct SocketFlags: u32 {
         /// Do not wait.
         const NONBLOCK = 0o4000;

@@ -182,7 +182,8 @@ impl Clock {
             8 => Self::RealtimeAlarm,
             9 => Self::BoottimeAlarm,
             11 => Self::Tai,
-            // `linux/posix-timers.h`: the complement of the pid above bit 2, "per thread" in bit 2, the kind below.
+            // `linux/posix-timers.h`: the complement of the pid above bit 2, "per thread" in bit 2, the kind
+            // below.
             i32::MIN..0 => {
                 let pid = !(id >> 3) as u32;
                 let kind = match id & 3 {

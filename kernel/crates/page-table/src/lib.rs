@@ -1,9 +1,9 @@
 //! x86-64 four-level page tables in page frames (Intel SDM vol. 3, chapter 4, "4-level paging").
 //!
 //! Responsible for: the encoding of entries ([`Entry`]), finding or making the entry of an address
-//! ([`PageTable::small_slot`], [`PageTable::huge_slot`]), walking the leaves of a range in order, splitting a 2 MiB
-//! leaf, and freeing tables. Not for: who owns the frames that leaves name, which addresses may be mapped,
-//! and TLBs; each function says which flush its caller owes.
+//! ([`PageTable::small_slot`], [`PageTable::huge_slot`]), walking the leaves of a range in order, splitting a
+//! 2 MiB leaf, and freeing tables. Not for: who owns the frames that leaves name, which addresses may be
+//! mapped, and TLBs; each function says which flush its caller owes.
 //!
 //! # Locks
 //!
@@ -17,8 +17,8 @@
 //! Tables are allocated without asking for memory back, since the caller holds that lock and a reclaimer may
 //! want it. On `OutOfMemory` the caller lets go of the lock, has memory reclaimed, and tries again.
 //!
-//! The processor walks at any time, and sets accessed and dirty bits in leaves with locked operations (4.8), which is
-//! why a present leaf is never overwritten by a plain store.
+//! The processor walks at any time, and sets accessed and dirty bits in leaves with locked operations (4.8),
+//! which is why a present leaf is never overwritten by a plain store.
 
 #![cfg_attr(not(test), no_std)]
 

@@ -6,8 +6,8 @@ use linux_abi::Errno;
 
 use crate::Nice;
 
-/// A point in a queue's virtual time. It wraps, so two points are compared by their difference, which is always far below
-/// half the range.
+/// A point in a queue's virtual time. It wraps, so two points are compared by their difference, which is
+/// always far below half the range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct VirtualTime(pub(crate) u64);
 

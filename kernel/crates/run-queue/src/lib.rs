@@ -1,24 +1,26 @@
 //! The fair run queue of one CPU, in virtual time.
 //!
-//! Responsible for: which thread a CPU runs next and for how long, so that threads get the CPU in proportion to their
-//! weights; who preempts whom; what a thread takes along when it sleeps or moves to another CPU.
+//! Responsible for: which thread a CPU runs next and for how long, so that threads get the CPU in proportion
+//! to their weights; who preempts whom; what a thread takes along when it sleeps or moves to another CPU.
 //!
-//! Not for: context switches, timers, choosing a CPU, locking. The kernel keeps each queue behind its CPU's lock.
+//! Not for: context switches, timers, choosing a CPU, locking. The kernel keeps each queue behind its CPU's
+//! lock.
 //!
 //! # The algorithm
 //!
-//! Each thread has a *virtual runtime*: the time it ran, scaled by 1024 over its [`Weight`]. The CPU runs the thread with the
-//! least. This is start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996) as Linux's CFS used it from 2.6.23 to
-//! 6.5. Between two threads that stay runnable, virtual runtimes never differ by more than the longest slice, so nobody
-//! starves and shares follow the weights.
+//! Each thread has a *virtual runtime*: the time it ran, scaled by 1024 over its [`Weight`]. The CPU runs the
+//! thread with the least. This is start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996) as Linux's CFS
+//! used it from 2.6.23 to 6.5. Between two threads that stay runnable, virtual runtimes never differ by more
+//! than the longest slice, so nobody starves and shares follow the weights.
 //!
 //! Why not EEVDF (Stoica, Abdel-Wahab, 1995), which Linux has used since 6.6: its gain is a choice of latency
-//! per thread, for which neither the JVM nor `nice(2)` has words, and it needs a tree that is augmented by deadlines. What CFS
-//! was blamed for, credit for sleepers that grows by heuristics, is here one bound: a thread that wakes up is
-//! at most [`SLEEPER_CREDIT_NS`] ahead of the queue, however long it slept, and no further back than it was.
+//! per thread, for which neither the JVM nor `nice(2)` has words, and it needs a tree that is augmented by
+//! deadlines. What CFS was blamed for, credit for sleepers that grows by heuristics, is here one bound: a
+//! thread that wakes up is at most [`SLEEPER_CREDIT_NS`] ahead of the queue, however long it slept, and no
+//! further back than it was.
 //!
-//! A binary heap in a vector holds the queue: O(log n) to enter and to pick, and no allocation once its capacity is
-//! reached ([`RunQueue::try_reserve`]).
+//! A binary heap in a vector holds the queue: O(log n) to enter and to pick, and no allocation once its
+//! capacity is reached ([`RunQueue::try_reserve`]).
 //!
 //! # The life of a thread
 //!

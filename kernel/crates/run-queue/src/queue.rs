@@ -8,8 +8,8 @@ use crate::{
     weight::scale,
 };
 
-/// The time in which every runnable thread gets its turn, as long as slices are not shorter than [`MIN_SLICE_NS`]. This and the
-/// next two are CFS's values for two CPUs.
+/// The time in which every runnable thread gets its turn, as long as slices are not shorter than
+/// [`MIN_SLICE_NS`]. This and the next two are CFS's values for two CPUs.
 pub const LATENCY_NS: u64 = 12_000_000;
 
 /// The shortest slice: with many threads, turns become rarer rather than shorter.
@@ -21,8 +21,8 @@ pub const WAKEUP_GRANULARITY_NS: u64 = 2_000_000;
 /// How far ahead of the queue, in virtual time, a thread can be that wakes up, however long it slept.
 pub const SLEEPER_CREDIT_NS: u64 = LATENCY_NS / 2;
 
-/// The most virtual time that one charge adds, over an hour: a clock that jumps must not carry a thread so far ahead that
-/// the comparison of wrapping times fails.
+/// The most virtual time that one charge adds, over an hour: a clock that jumps must not carry a thread so
+/// far ahead that the comparison of wrapping times fails.
 const MAX_CHARGE_NS: u64 = 1 << 42;
 
 /// What a thread takes along while it is on no queue: kept in the thread.
@@ -55,16 +55,17 @@ impl Entity {
 /// Why a thread comes to a queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Arrival {
-    /// It has just been made. It begins behind the least of the others by the shortest slice, so that a thread that makes
-    /// short-lived ones without end does not push the others aside.
+    /// It has just been made. It begins behind the least of the others by the shortest slice, so that a
+    /// thread that makes short-lived ones without end does not push the others aside.
     New,
-    /// What it slept for has happened. On the CPU that it left, the queue's own virtual time says what it missed;
-    /// on another one, that is estimated from the real time and the present load.
+    /// What it slept for has happened. On the CPU that it left, the queue's own virtual time says what it
+    /// missed; on another one, that is estimated from the real time and the present load.
     Wakeup {
         /// How long it slept.
         slept_ns: u64,
     },
-    /// It comes from another CPU, by [`RunQueue::steal`] or because its affinity has changed, and keeps its place.
+    /// It comes from another CPU, by [`RunQueue::steal`] or because its affinity has changed, and keeps its
+    /// place.
     Migrated,
 }
 
@@ -94,8 +95,8 @@ struct Running {
     ran_ns: u64,
 }
 
-/// The runnable threads of one CPU: those that wait, and the account of the one that runs. `T` is the kernel's
-/// reference to a thread; the queue holds it while the thread waits, not while it runs.
+/// The runnable threads of one CPU: those that wait, and the account of the one that runs. `T` is the
+/// kernel's reference to a thread; the queue holds it while the thread waits, not while it runs.
 #[derive(Debug)]
 pub struct RunQueue<T> {
     id: usize,
@@ -110,7 +111,8 @@ pub struct RunQueue<T> {
 impl<T> RunQueue<T> {
     /// An empty queue. `id` tells it from the other queues: the CPU's index.
     pub const fn new(id: usize) -> Self {
-        // Virtual time begins a second before it wraps, so that wrapping is not a surprise in ten years (Linux does the same).
+        // Virtual time begins a second before it wraps, so that wrapping is not a surprise in ten years
+        // (Linux does the same).
         Self {
             id,
             waiting: Heap::new(),
@@ -120,8 +122,8 @@ impl<T> RunQueue<T> {
         }
     }
 
-    /// Makes room for more waiting threads, so that [`enqueue`](Self::enqueue) need not allocate. To be called when
-    /// threads are made, with the number that may come to wait here.
+    /// Makes room for more waiting threads, so that [`enqueue`](Self::enqueue) need not allocate. To be
+    /// called when threads are made, with the number that may come to wait here.
     ///
     /// # Errors
     /// `ENOMEM`.
@@ -149,7 +151,8 @@ impl<T> RunQueue<T> {
         self.load
     }
 
-    /// Adds a thread that is on no queue, and says whether it should preempt the running one (also if none runs).
+    /// Adds a thread that is on no queue, and says whether it should preempt the running one (also if none
+    /// runs).
     ///
     /// The running thread should have been [charged](Self::account) first, or the answer is a little late.
     pub fn enqueue(&mut self, item: T, entity: Entity, arrival: Arrival) -> Preemption {
@@ -198,8 +201,8 @@ impl<T> RunQueue<T> {
         Some(next.item)
     }
 
-    /// Charges the running thread for the time that it ran since the last charge, and says whether its turn is over: its
-    /// slice is used up, or it is ahead of the first in the queue by more than a slice.
+    /// Charges the running thread for the time that it ran since the last charge, and says whether its turn
+    /// is over: its slice is used up, or it is ahead of the first in the queue by more than a slice.
     pub fn account(&mut self, ran_ns: u64) -> Preemption {
         let Some(running) = &mut self.running else { return Preemption::No };
         let weight = running.nice.weight();
@@ -218,8 +221,8 @@ impl<T> RunQueue<T> {
         }
     }
 
-    /// How much of its slice the running thread has left: when the timer should interrupt it. `None` if nobody waits, so that
-    /// no timer is needed until somebody does, or if none runs.
+    /// How much of its slice the running thread has left: when the timer should interrupt it. `None` if
+    /// nobody waits, so that no timer is needed until somebody does, or if none runs.
     pub fn slice_left_ns(&self) -> Option<u64> {
         let running = self.running.as_ref()?;
         self.waiting.first()?;
@@ -242,8 +245,8 @@ impl<T> RunQueue<T> {
         self.advance();
     }
 
-    /// Ends the turn of the running thread, which is no longer runnable or moves to another CPU. The entity goes
-    /// to the thread.
+    /// Ends the turn of the running thread, which is no longer runnable or moves to another CPU. The entity
+    /// goes to the thread.
     ///
     /// # Panics
     /// If none runs.
@@ -254,16 +257,19 @@ impl<T> RunQueue<T> {
         entity
     }
 
-    /// Takes a waiting thread for another CPU that has nothing to do: one that `allowed` (its affinity) admits, and, as far as
-    /// is quickly seen, one whose turn here is far off. Give it to the other queue with [`Arrival::Migrated`].
+    /// Takes a waiting thread for another CPU that has nothing to do: one that `allowed` (its affinity)
+    /// admits, and, as far as is quickly seen, one whose turn here is far off. Give it to the other queue
+    /// with [`Arrival::Migrated`].
     ///
-    /// The virtual times of two queues have nothing to do with each other; the entity carries only how far the
-    /// thread is ahead or behind. Usually a few threads are looked at; all of them if hardly any is allowed.
+    /// The virtual times of two queues have nothing to do with each other; the entity carries only how far
+    /// the thread is ahead or behind. Usually a few threads are looked at; all of them if hardly any is
+    /// allowed.
     pub fn steal(&mut self, allowed: impl Fn(&T) -> bool) -> Option<(T, Entity)> {
         self.remove(allowed)
     }
 
-    /// Takes a certain waiting thread off the queue, whose affinity no longer includes this CPU for example. O(n).
+    /// Takes a certain waiting thread off the queue, whose affinity no longer includes this CPU for example.
+    /// O(n).
     pub fn remove(&mut self, is_it: impl Fn(&T) -> bool) -> Option<(T, Entity)> {
         let index = self.waiting.entries().iter().rposition(|queued| is_it(&queued.item))?;
         let removed = self.waiting.remove(index);
@@ -281,8 +287,8 @@ impl<T> RunQueue<T> {
         }
     }
 
-    /// Sets the nice value of a certain waiting thread, and says whether it was found. What it has run so far stays as
-    /// charged. O(n).
+    /// Sets the nice value of a certain waiting thread, and says whether it was found. What it has run so far
+    /// stays as charged. O(n).
     pub fn set_waiting_nice(&mut self, is_it: impl Fn(&T) -> bool, nice: Nice) -> bool {
         let Some(index) = self.waiting.entries().iter().position(|queued| is_it(&queued.item)) else {
             return false;

@@ -1,4 +1,5 @@
-//! Simulations of a CPU: shares, bounds and order, with random slices. Virtual time wraps in the first second of each.
+//! Simulations of a CPU: shares, bounds and order, with random slices. Virtual time wraps in the first second
+//! of each.
 
 use proptest::prelude::*;
 
@@ -9,7 +10,8 @@ use crate::{
 
 const TICK_NS: u64 = 1_000_000;
 
-/// Runs the thread that is next until the queue takes the CPU from it, tick by tick, and returns it and how long it ran.
+/// Runs the thread that is next until the queue takes the CPU from it, tick by tick, and returns it and how
+/// long it ran.
 fn turn(queue: &mut RunQueue<usize>) -> (usize, u64) {
     let id = queue.pick_next().unwrap();
     let mut ran_ns = 0;
@@ -144,7 +146,8 @@ fn a_long_sleep_buys_no_more_than_the_credit() {
     }
 }
 
-/// Threads that sleep as often as they run must not starve one that always wants to run, nor get more than their share.
+/// Threads that sleep as often as they run must not starve one that always wants to run, nor get more than
+/// their share.
 #[test]
 fn sleepers_and_a_busy_thread_share_fairly() {
     const SLEEPERS: usize = 4;
@@ -323,8 +326,8 @@ proptest! {
         }
     }
 
-    /// Any history of sleeping, yielding, stealing and niceness keeps the books: nobody is lost or doubled, the load is
-    /// the sum of the weights, and everybody runs again.
+    /// Any history of sleeping, yielding, stealing and niceness keeps the books: nobody is lost or doubled,
+    /// the load is the sum of the weights, and everybody runs again.
     #[test]
     fn nobody_is_lost_and_nobody_starves(steps in prop::collection::vec((0..7u8, 0..10_000_000u64, -20..20i32), 0..300)) {
         const THREADS: usize = 12;

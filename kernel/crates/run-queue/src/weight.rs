@@ -34,8 +34,8 @@ impl Nice {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Weight(u32);
 
-/// Each step of nice is a factor of 1.25: of two threads that are one apart, one gets 10% of the CPU more and the other
-/// 10% less (`sched(7)`, "The nice value").
+/// Each step of nice is a factor of 1.25: of two threads that are one apart, one gets 10% of the CPU more and
+/// the other 10% less (`sched(7)`, "The nice value").
 const WEIGHTS: [u32; 40] = {
     let mut weights = [0; 40];
     let mut index = 0;

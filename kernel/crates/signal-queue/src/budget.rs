@@ -2,8 +2,8 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// The count behind `RLIMIT_SIGPENDING`, shared by all queues of the process. It is advisory for signals of the
-/// kernel and of `kill(2)`, as on Linux; see [`PendingSignals::queue`](crate::PendingSignals::queue).
+/// The count behind `RLIMIT_SIGPENDING`, shared by all queues of the process. It is advisory for signals of
+/// the kernel and of `kill(2)`, as on Linux; see [`PendingSignals::queue`](crate::PendingSignals::queue).
 #[derive(Debug)]
 pub struct Budget {
     queued: AtomicUsize,

@@ -16,8 +16,8 @@ pub struct Dispositions {
 pub struct Replaced {
     /// The former action, for `oldact`.
     pub former: SigAction,
-    /// The signals that are ignored from now on and whose pending ones must go, from the process's queue and from
-    /// each thread's, blocked or not: the signal itself, or none.
+    /// The signals that are ignored from now on and whose pending ones must go, from the process's queue and
+    /// from each thread's, blocked or not: the signal itself, or none.
     pub discard: SigSet,
 }
 
@@ -49,8 +49,8 @@ pub struct Handler {
 }
 
 impl Handler {
-    /// What is blocked while the handler runs: what was blocked, the action's mask, and the signal itself unless
-    /// `SA_NODEFER` is set.
+    /// What is blocked while the handler runs: what was blocked, the action's mask, and the signal itself
+    /// unless `SA_NODEFER` is set.
     pub const fn blocked_during(&self, blocked: SigSet) -> SigSet {
         let added =
             if self.flags.contains(SaFlags::NODEFER) { self.mask } else { self.mask.with(self.signal) };
@@ -80,8 +80,8 @@ impl Dispositions {
         self.actions[signal.index()]
     }
 
-    /// Sets the action of a signal: `rt_sigaction(2)`. Unknown flags, and signals that cannot be blocked, are taken out
-    /// of it, as on Linux.
+    /// Sets the action of a signal: `rt_sigaction(2)`. Unknown flags, and signals that cannot be blocked, are
+    /// taken out of it, as on Linux.
     ///
     /// # Errors
     /// `EINVAL` for `SIGKILL` and `SIGSTOP`.
@@ -94,8 +94,8 @@ impl Dispositions {
         Ok(Replaced { former, discard })
     }
 
-    /// Whether a signal does nothing. Such a signal is dropped when it is sent, unless the target blocks it: its action
-    /// may be another when it is unblocked.
+    /// Whether a signal does nothing. Such a signal is dropped when it is sent, unless the target blocks it:
+    /// its action may be another when it is unblocked.
     pub const fn is_ignored(&self, signal: Signal) -> bool {
         match self.action(signal).disposition() {
             Disposition::Ignore => true,
@@ -118,8 +118,8 @@ impl Dispositions {
         (SigSet::ALL.iter()).filter(|signal| matches(self.action(*signal).disposition())).collect()
     }
 
-    /// What to do with a signal that has been taken from its queue. With `SA_RESETHAND` the action becomes the default one
-    /// by this.
+    /// What to do with a signal that has been taken from its queue. With `SA_RESETHAND` the action becomes
+    /// the default one by this.
     pub fn deliver(&mut self, signal: Signal) -> Delivery {
         let action = &mut self.actions[signal.index()];
         match action.disposition() {
@@ -142,9 +142,10 @@ impl Dispositions {
         }
     }
 
-    /// Prepares for a fault, which cannot be put off: if its signal is blocked or ignored, the action becomes the default
-    /// one, which ends the process, and the signal is unblocked (`force_sig_info_to_task`). To be called before the
-    /// signal is queued to the faulting thread, also when its frame cannot be written to its stack (`SIGSEGV`).
+    /// Prepares for a fault, which cannot be put off: if its signal is blocked or ignored, the action becomes
+    /// the default one, which ends the process, and the signal is unblocked (`force_sig_info_to_task`). To be
+    /// called before the signal is queued to the faulting thread, also when its frame cannot be written to
+    /// its stack (`SIGSEGV`).
     pub fn force(&mut self, signal: Signal, blocked: SigSet) -> SigSet {
         let action = &mut self.actions[signal.index()];
         if blocked.contains(signal) || action.disposition() == Disposition::Ignore {
@@ -153,8 +154,8 @@ impl Dispositions {
         blocked.without(signal)
     }
 
-    /// The pending signals that a sent one takes back, whether or not it is ignored itself: `SIGCONT` the stop signals,
-    /// a stop signal `SIGCONT` (`prepare_signal`).
+    /// The pending signals that a sent one takes back, whether or not it is ignored itself: `SIGCONT` the
+    /// stop signals, a stop signal `SIGCONT` (`prepare_signal`).
     pub const fn cancelled_by(signal: Signal) -> SigSet {
         const STOP: SigSet = SigSet::EMPTY
             .with(Signal::SIGSTOP)

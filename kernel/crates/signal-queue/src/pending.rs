@@ -42,9 +42,9 @@ impl PendingSignals {
 
     /// Makes a signal pending. `signo` of the information becomes the signal's number.
     ///
-    /// If the limit is reached, or there is no memory, Linux's rules are (`__send_signal_locked`): a standard signal
-    /// from the kernel or `kill(2)` is not limited; for one from `sigqueue(3)`, and any real-time one sent by `kill(2)`, only
-    /// the information is lost; other real-time signals fail.
+    /// If the limit is reached, or there is no memory, Linux's rules are (`__send_signal_locked`): a standard
+    /// signal from the kernel or `kill(2)` is not limited; for one from `sigqueue(3)`, and any real-time one
+    /// sent by `kill(2)`, only the information is lost; other real-time signals fail.
     ///
     /// # Errors
     /// `EAGAIN`: a real-time signal beyond the limit.
@@ -74,7 +74,8 @@ impl PendingSignals {
         Ok(Queued::WithoutInfo)
     }
 
-    /// Which signals are pending: for `sigpending(2)`, /proc, and a quick look at whether there is anything to do.
+    /// Which signals are pending: for `sigpending(2)`, /proc, and a quick look at whether there is anything
+    /// to do.
     pub const fn set(&self) -> SigSet {
         self.set
     }
@@ -84,8 +85,8 @@ impl PendingSignals {
         !self.set.difference(blocked.blockable()).is_empty()
     }
 
-    /// Drops all pending signals of a set: those that became ignored (`sigaction(2)`, "POSIX.1"), or stop signals
-    /// when `SIGCONT` comes and the other way round.
+    /// Drops all pending signals of a set: those that became ignored (`sigaction(2)`, "POSIX.1"), or stop
+    /// signals when `SIGCONT` comes and the other way round.
     pub fn discard(&mut self, signals: SigSet) {
         if self.set.intersection(signals).is_empty() {
             return;
@@ -96,7 +97,8 @@ impl PendingSignals {
         self.released(before - self.infos.len());
     }
 
-    /// Takes a pending signal. If its information was lost it looks like one of `kill(2)` by process 0, as on Linux.
+    /// Takes a pending signal. If its information was lost it looks like one of `kill(2)` by process 0, as on
+    /// Linux.
     fn take(&mut self, signal: Signal) -> SigInfo {
         let number = signal.number() as i32;
         let mut of_signal = self.infos.iter().enumerate().filter(|(_, info)| info.signo == number);
@@ -170,8 +172,8 @@ pub fn take_next(
     take_from(thread, process, !blocked)
 }
 
-/// Takes a pending signal of a set, blocked or not: `sigtimedwait(2)`, `signalfd(2)`. `SIGKILL` and `SIGSTOP` cannot be
-/// waited for.
+/// Takes a pending signal of a set, blocked or not: `sigtimedwait(2)`, `signalfd(2)`. `SIGKILL` and `SIGSTOP`
+/// cannot be waited for.
 pub fn take_any_of(
     thread: &mut PendingSignals,
     process: &mut PendingSignals,

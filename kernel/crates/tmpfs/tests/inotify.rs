@@ -1,5 +1,5 @@
-//! inotify against Linux's own: the same steps in a directory of the host and in a name space of ours have to give the
-//! same results and the same events, in the same order.
+//! inotify against Linux's own: the same steps in a directory of the host and in a name space of ours have to
+//! give the same results and the same events, in the same order.
 
 use std::{
     collections::HashMap,
@@ -156,7 +156,8 @@ impl World for Host {
         let mut buffer = [0u8; 4096];
         let omit = libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT };
         let some_time = libc::timespec { tv_sec: 1_000_000, tv_nsec: 0 };
-        // SAFETY: paths are strings that live to the end of the call, and `buffer` has the length that is told.
+        // SAFETY: paths are strings that live to the end of the call, and `buffer` has the length that is
+        // told.
         let result = unsafe {
             match step {
                 Step::Watch(path, mask) => {

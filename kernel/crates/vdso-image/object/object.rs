@@ -1,8 +1,9 @@
 //! The vDSO (`vdso(7)`): functions of the kernel that run as the application's own, without a system call.
 //!
-//! The root of the shared object, which `build.rs` compiles: position independent, without data, relocations or calls to
-//! anything else. What it cannot answer it passes to the system call of the same name, whose answers it gives otherwise, to
-//! the bit (`kernel/src/syscall/time.rs`). The clock page lies one page before the ELF header.
+//! The root of the shared object, which `build.rs` compiles: position independent, without data, relocations
+//! or calls to anything else. What it cannot answer it passes to the system call of the same name, whose
+//! answers it gives otherwise, to the bit (`kernel/src/syscall/time.rs`). The clock page lies one page before
+//! the ELF header.
 //!
 //! As on Linux, a bad pointer faults in here, in the application.
 
@@ -61,19 +62,20 @@ mod clock {
 
 fn page() -> &'static ClockPage {
     let page: *const ClockPage;
-    // SAFETY: only computes an address; the kernel maps the clock page, readable for ever, before the ELF header.
+    // SAFETY: only computes an address; the kernel maps the clock page, readable for ever, before the ELF
+    // header.
     unsafe {
         asm!("lea {}, [rip + __ehdr_start - 4096]", out(reg) page, options(pure, nomem, nostack, preserves_flags));
         &*page
     }
 }
 
-/// The time stamp counter, read after everything before has been read and before anything after is done: a clock that
-/// another thread was shown is never ahead (Intel SDM vol. 2, RDTSC: LFENCE before it).
+/// The time stamp counter, read after everything before has been read and before anything after is done: a
+/// clock that another thread was shown is never ahead (Intel SDM vol. 2, RDTSC: LFENCE before it).
 fn ordered_tsc() -> u64 {
     let (low, high): (u32, u32);
-    // SAFETY: reads a counter that the kernel leaves readable. Without `nomem`, the compiler keeps memory accesses on their
-    // side of it.
+    // SAFETY: reads a counter that the kernel leaves readable. Without `nomem`, the compiler keeps memory
+    // accesses on their side of it.
     unsafe { asm!("lfence", "rdtsc", out("eax") low, out("edx") high, options(nostack, preserves_flags)) };
     u64::from(high) << 32 | u64::from(low)
 }

@@ -1,14 +1,15 @@
 //! The page before the vDSO's text: what the kernel lets the application know about clocks and CPUs.
 //!
-//! The kernel writes it, under a sequence counter; the vDSO, which is the same code compiled into the shared object, reads it.
-//! Writers keep each other out by a lock of their own.
+//! The kernel writes it, under a sequence counter; the vDSO, which is the same code compiled into the shared
+//! object, reads it. Writers keep each other out by a lock of their own.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// `ns = ticks * multiplier >> SHIFT`.
 pub const SHIFT: u32 = 32;
 
-/// What `clock_getres(2)` answers for the coarse clocks: Linux's tick with HZ=250. They are as fine as the others, though.
+/// What `clock_getres(2)` answers for the coarse clocks: Linux's tick with HZ=250. They are as fine as the
+/// others, though.
 pub const COARSE_RESOLUTION_NS: i64 = 4_000_000;
 
 /// The multiplier for a counter of this frequency.
@@ -28,7 +29,8 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    /// Monotonic time when the counter shows `tsc`. The counter of another CPU may be a little behind the boot CPU's.
+    /// Monotonic time when the counter shows `tsc`. The counter of another CPU may be a little behind the
+    /// boot CPU's.
     #[inline]
     pub const fn monotonic_ns(&self, tsc: u64) -> u64 {
         ((tsc.saturating_sub(self.tsc_base) as u128 * self.multiplier as u128) >> SHIFT) as u64
@@ -66,8 +68,8 @@ pub struct ClockPage {
 }
 
 impl ClockPage {
-    /// Changes the values; `meanwhile` runs while readers wait for the new ones. The caller keeps other writers out, and
-    /// interrupts too: a reader on this CPU would wait for ever.
+    /// Changes the values; `meanwhile` runs while readers wait for the new ones. The caller keeps other
+    /// writers out, and interrupts too: a reader on this CPU would wait for ever.
     pub fn write(&self, clocks: &Clocks, meanwhile: impl FnOnce()) {
         let sequence = self.sequence.load(Ordering::Relaxed);
         self.sequence.store(sequence.wrapping_add(1), Ordering::Relaxed);
@@ -82,8 +84,8 @@ impl ClockPage {
         self.sequence.store(if next == 0 { 2 } else { next }, Ordering::Release);
     }
 
-    /// Computes something from values that belong together; `None` before the first [`write`](Self::write). `compute`
-    /// may run more than once.
+    /// Computes something from values that belong together; `None` before the first [`write`](Self::write).
+    /// `compute` may run more than once.
     #[inline]
     pub fn read<R>(&self, compute: impl Fn(&Clocks) -> R) -> Option<R> {
         loop {

@@ -1,7 +1,8 @@
-//! Calls the functions of the shared object in this process, mapped by hand behind a clock page of the test's.
+//! Calls the functions of the shared object in this process, mapped by hand behind a clock page of the
+//! test's.
 //!
-//! A clock that ticks as this machine's counter does is not compared with a wall clock, but with the counter itself, read
-//! before and after; what goes to the kernel is compared with Linux, in the same way.
+//! A clock that ticks as this machine's counter does is not compared with a wall clock, but with the counter
+//! itself, read before and after; what goes to the kernel is compared with Linux, in the same way.
 
 use std::{
     mem::{MaybeUninit, transmute},

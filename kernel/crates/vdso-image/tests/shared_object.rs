@@ -1,5 +1,5 @@
-//! The shared object as the kernel embeds it: what its ELF file says, and what the dynamic linker of this machine, which is
-//! the application's, makes of it.
+//! The shared object as the kernel embeds it: what its ELF file says, and what the dynamic linker of this
+//! machine, which is the application's, makes of it.
 
 use std::{ffi::CString, os::unix::ffi::OsStrExt};
 

@@ -22,7 +22,8 @@ pub enum Blocking {
 pub enum Seekable {
     /// It has.
     Yes,
-    /// It takes any, but its own stays 0: `/dev/null` and the like (`null_lseek` in Linux's `drivers/char/mem.c`).
+    /// It takes any, but its own stays 0: `/dev/null` and the like (`null_lseek` in Linux's
+    /// `drivers/char/mem.c`).
     StaysAtStart,
     /// It is a stream: `lseek(2)` and `pread(2)` answer `ESPIPE`.
     No,
@@ -141,7 +142,8 @@ pub trait MemoryObject: Send + Sync {
         Ok(())
     }
 
-    /// Makes a hole of these pages (`MADV_REMOVE`), and takes them out of all mappings if the object is a file.
+    /// Makes a hole of these pages (`MADV_REMOVE`), and takes them out of all mappings if the object is a
+    /// file.
     fn remove_pages(&self, _pages: core::ops::Range<u64>) -> Result<(), Errno> {
         Err(Errno::EOPNOTSUPP)
     }

@@ -1,16 +1,16 @@
 //! `inotify(7)`: who watches which inode, and telling them what happens to it.
 //!
-//! The name space and open files report through the `pub(crate)` functions here ([`opened`], [`created`], ...),
-//! which know what `include/linux/fsnotify.h` knows: which inodes an event concerns, under which name, and in
-//! what order. [`Inotify`] is the file that watches and is read. An inode is found by its [`InodeId`], so inodes
-//! know nothing of it; a watch holds its inode, so that the number is not given to another one.
+//! The name space and open files report through the `pub(crate)` functions here ([`opened`], [`created`],
+//! ...), which know what `include/linux/fsnotify.h` knows: which inodes an event concerns, under which name,
+//! and in what order. [`Inotify`] is the file that watches and is read. An inode is found by its [`InodeId`],
+//! so inodes know nothing of it; a watch holds its inode, so that the number is not given to another one.
 //!
-//! Most programs watch nothing, and those that do are rarely interested in reads. So [`INTEREST`] says which events
-//! anybody waits for, and a report of any other costs one load.
+//! Most programs watch nothing, and those that do are rarely interested in reads. So [`INTEREST`] says which
+//! events anybody waits for, and a report of any other costs one load.
 //!
-//! Locks: [`WATCHES`] guards who watches what, and is taken before an instance's own queue. Nothing is dropped and
-//! nobody woken while it is held. Changes of names are reported with the directory locked, so that events come in
-//! the order of what happened.
+//! Locks: [`WATCHES`] guards who watches what, and is taken before an instance's own queue. Nothing is
+//! dropped and nobody woken while it is held. Changes of names are reported with the directory locked, so
+//! that events come in the order of what happened.
 //!
 //! Not reported: unmounting, which the name space does not do; and a mapped file's close comes with its last
 //! descriptor, not its last mapping.

@@ -27,7 +27,8 @@ fn exceeded() -> Errno {
     Errno::EFBIG
 }
 
-/// `EFBIG` if a file may not grow to `size` (`inode_newsize_ok`). Files that are too large already may shrink.
+/// `EFBIG` if a file may not grow to `size` (`inode_newsize_ok`). Files that are too large already may
+/// shrink.
 pub fn check_new_size(size: u64, old_size: u64) -> Result<(), Errno> {
     if size > old_size && size > LIMIT_BYTES.load(Ordering::Relaxed) { Err(exceeded()) } else { Ok(()) }
 }

@@ -217,8 +217,8 @@ pub fn sys_sendmmsg(fd: i32, messages: UserPtr<MMsgHdr>, count: u32, flags: u32)
     Ok((count as usize).min(COUNT_MAX))
 }
 
-/// `recvmmsg(2)`. The timeout is looked at after each message only, as on Linux (its manual, "Bugs"); what is left of it is
-/// written back.
+/// `recvmmsg(2)`. The timeout is looked at after each message only, as on Linux (its manual, "Bugs"); what is
+/// left of it is written back.
 pub fn sys_recvmmsg(
     fd: i32,
     messages: UserPtr<MMsgHdr>,

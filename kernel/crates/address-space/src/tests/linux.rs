@@ -1,5 +1,5 @@
-//! The same random calls to the host's Linux and to the code under test must give the same results, the same contents
-//! and the same rights.
+//! The same random calls to the host's Linux and to the code under test must give the same results, the same
+//! contents and the same rights.
 
 use linux_abi::memory::MremapFlags;
 use proptest::prelude::*;
@@ -90,8 +90,8 @@ fn poke(address: usize, value: Option<u8>) -> Result<u8, ()> {
     let mut byte = value.unwrap_or(0);
     let local = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
     let remote = libc::iovec { iov_base: address as *mut _, iov_len: 1 };
-    // SAFETY: the local vector is valid; the remote one is checked by the kernel, and nothing of this process's own
-    // memory lies there.
+    // SAFETY: the local vector is valid; the remote one is checked by the kernel, and nothing of this
+    // process's own memory lies there.
     let n = unsafe {
         let pid = libc::getpid();
         match value {
@@ -158,7 +158,8 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
             unsafe { libc::pwrite(fd, bytes.as_ptr().cast(), PAGE_SIZE, (index * PAGE_SIZE) as i64) };
         assert_eq!(written, PAGE_SIZE as isize);
     }
-    // Which mapping each page belongs to: what Linux may have merged with its neighbour, or not, is not remapped.
+    // Which mapping each page belongs to: what Linux may have merged with its neighbour, or not, is not
+    // remapped.
     let mut mappings = vec![(0, 0); PAGES * 2];
     for (number, step) in steps.iter().enumerate() {
         match *step {

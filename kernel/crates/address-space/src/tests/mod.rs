@@ -74,8 +74,8 @@ impl Machine {
         Self { space, tlb }
     }
 
-    /// Does an access as a processor would, faults and all: `act` gets the byte's place, with the TLB locked, so that a
-    /// flush waits for it as it waits for a CPU.
+    /// Does an access as a processor would, faults and all: `act` gets the byte's place, with the TLB locked,
+    /// so that a flush waits for it as it waits for a CPU.
     pub fn access<R>(
         &self,
         address: usize,
@@ -99,7 +99,8 @@ impl Machine {
                 if let Some((frame, flags)) = entries.get(&page)
                     && is_allowed(*flags)
                 {
-                    // SAFETY: the frame is mapped, and whoever unmaps it waits for the TLB before it is freed.
+                    // SAFETY: the frame is mapped, and whoever unmaps it waits for the TLB before it is
+                    // freed.
                     return Ok(act(unsafe { frame.as_ptr().add(address - page) }));
                 }
             }

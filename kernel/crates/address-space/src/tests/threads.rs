@@ -18,8 +18,8 @@ impl Random {
 
 const ROUNDS: usize = 4_000;
 
-/// Threads write and check bytes of their own in pages that they share, while others unmap, protect and discard
-/// other pages of the same tables, and a file's pages are cleaned and cut off under them.
+/// Threads write and check bytes of their own in pages that they share, while others unmap, protect and
+/// discard other pages of the same tables, and a file's pages are cleaned and cut off under them.
 #[test]
 fn faults_go_on_while_others_change_the_map() {
     let machine = Machine::new();

@@ -16,7 +16,8 @@ pub enum CpuTime {
 
 /// The clocks of processor time.
 pub trait Clocks: Send + Sync {
-    /// Nanoseconds of processor time used so far; `None` if there is no such thread (any more). Callable from interrupts.
+    /// Nanoseconds of processor time used so far; `None` if there is no such thread (any more). Callable from
+    /// interrupts.
     fn cpu_ns(&self, whose: CpuTime) -> Option<u64>;
 
     /// How many processors there are: how fast the processor time of a process can advance.

@@ -27,8 +27,8 @@ impl UnixSocket {
             return match name {
                 // Asking for any name again is no error.
                 None => Ok(()),
-                // Linux makes the inode before it looks whether the socket has a name (`unix_bind_bsd`), so a path that
-                // exists is the first thing it finds wrong.
+                // Linux makes the inode before it looks whether the socket has a name (`unix_bind_bsd`), so a
+                // path that exists is the first thing it finds wrong.
                 Some(Name::Path(path)) => Err(self.domain.error_of_second_bind(&path)),
                 Some(Name::Abstract(_)) => Err(Errno::EINVAL),
             };

@@ -120,8 +120,8 @@ impl UnixSocket {
         Ok(Message { data, received: 0, rights, credentials, sender, _charge: charge })
     }
 
-    /// A datagram socket whose peer has closed is without peer from the first send that finds out, and what it
-    /// had received is lost (`unix_dgram_disconnected`).
+    /// A datagram socket whose peer has closed is without peer from the first send that finds out, and what
+    /// it had received is lost (`unix_dgram_disconnected`).
     fn lose_peer(&self, gone: &UnixSocket) {
         let (peer, messages) = {
             let mut state = self.state.lock();

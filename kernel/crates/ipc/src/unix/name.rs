@@ -30,8 +30,8 @@ pub trait SocketNodes: Send + Sync {
     /// there is anything at the path.
     fn create(&self, path: &[u8]) -> Result<InodeId, Errno>;
 
-    /// The inode at a path, symbolic links followed; the errors of a path walk, `EACCES` if it is not writable,
-    /// `ECONNREFUSED` if it is not a socket.
+    /// The inode at a path, symbolic links followed; the errors of a path walk, `EACCES` if it is not
+    /// writable, `ECONNREFUSED` if it is not a socket.
     fn lookup(&self, path: &[u8]) -> Result<InodeId, Errno>;
 }
 

@@ -50,8 +50,8 @@ impl AccessMode {
 }
 
 abi_flags! {
-    /// Flags of [`open(2)`](https://man7.org/linux/man-pages/man2/open.2.html) without the [`AccessMode`]. `open` and
-    /// `openat` ignore unknown bits ([`OpenFlags::of`]); `openat2` refuses them.
+    /// Flags of [`open(2)`](https://man7.org/linux/man-pages/man2/open.2.html) without the [`AccessMode`].
+    /// `open` and `openat` ignore unknown bits ([`OpenFlags::of`]); `openat2` refuses them.
     pub struct OpenFlags: u32 {
         /// Create if absent.
         const CREAT = 0o100;
@@ -163,8 +163,8 @@ impl ResolveFlags {
 }
 
 abi_flags! {
-    /// Flags of the calls whose names end in `at`, of `statx` and of `AT_EMPTY_PATH` users. Each call allows some of them
-    /// and refuses the rest with `EINVAL`.
+    /// Flags of the calls whose names end in `at`, of `statx` and of `AT_EMPTY_PATH` users. Each call allows
+    /// some of them and refuses the rest with `EINVAL`.
     pub struct AtFlags: u32 {
         /// Not through a final symbolic link.
         const SYMLINK_NOFOLLOW = 0x100;
@@ -194,7 +194,8 @@ impl AtFlags {
 }
 
 abi_flags! {
-    /// `mode` of [`access(2)`](https://man7.org/linux/man-pages/man2/access.2.html). No bit is `F_OK`: existence.
+    /// `mode` of [`access(2)`](https://man7.org/linux/man-pages/man2/access.2.html). No bit is `F_OK`:
+    /// existence.
     pub struct AccessModeBits: u32 {
         /// `X_OK`.
         const EXECUTE = 1;
@@ -206,7 +207,8 @@ abi_flags! {
 }
 
 abi_enum! {
-    /// Commands of [`fcntl(2)`](https://man7.org/linux/man-pages/man2/fcntl.2.html); an unknown one is `EINVAL`.
+    /// Commands of [`fcntl(2)`](https://man7.org/linux/man-pages/man2/fcntl.2.html); an unknown one is
+    /// `EINVAL`.
     pub enum FcntlCommand: u32 {
         /// Duplicate to the lowest free descriptor not below the argument.
         DupFd = 0, "F_DUPFD";
@@ -302,7 +304,8 @@ abi_enum! {
 }
 
 abi_flags! {
-    /// Flags of [`fallocate(2)`](https://man7.org/linux/man-pages/man2/fallocate.2.html); unknown ones are `EOPNOTSUPP`.
+    /// Flags of [`fallocate(2)`](https://man7.org/linux/man-pages/man2/fallocate.2.html); unknown ones are
+    /// `EOPNOTSUPP`.
     pub struct FallocateFlags: u32 {
         /// The size stays.
         const KEEP_SIZE = 0x01;
@@ -332,7 +335,8 @@ abi_flags! {
 }
 
 abi_flags! {
-    /// Operation of [`flock(2)`](https://man7.org/linux/man-pages/man2/flock.2.html): one of the first, third and fourth.
+    /// Operation of [`flock(2)`](https://man7.org/linux/man-pages/man2/flock.2.html): one of the first, third
+    /// and fourth.
     pub struct FlockOperation: u32 {
         /// Shared.
         const SH = 1;
@@ -372,7 +376,8 @@ abi_flags! {
 }
 
 abi_flags! {
-    /// Flags of [`preadv2(2)`](https://man7.org/linux/man-pages/man2/readv.2.html); unknown ones are `EOPNOTSUPP`.
+    /// Flags of [`preadv2(2)`](https://man7.org/linux/man-pages/man2/readv.2.html); unknown ones are
+    /// `EOPNOTSUPP`.
     pub struct RwFlags: u32 {
         /// Poll for completion.
         const HIPRI = 0x1;

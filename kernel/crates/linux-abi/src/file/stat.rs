@@ -123,8 +123,8 @@ pub struct Stat {
 assert_layout!(Stat, size = 144, mode @ 24, rdev @ 40, size @ 48, blocks @ 64, atime @ 72, ctime @ 104);
 
 abi_flags! {
-    /// What [`statx(2)`](https://man7.org/linux/man-pages/man2/statx.2.html) is asked for, and has told. Bit 31 set
-    /// is `EINVAL`, other unknown bits are ignored.
+    /// What [`statx(2)`](https://man7.org/linux/man-pages/man2/statx.2.html) is asked for, and has told. Bit
+    /// 31 set is `EINVAL`, other unknown bits are ignored.
     pub struct StatxMask: u32 {
         /// The type in `mode`.
         const TYPE = 0x1;

@@ -26,7 +26,8 @@ pub const XSTATE_ALIGNMENT: u64 = 64;
 /// Bytes below `rsp` that a leaf function may use without moving it (System V ABI, section 3.2.2).
 pub const REDZONE_SIZE: u64 = 128;
 
-/// The least size of an alternate stack (`sigaltstack(2)`); smaller is `ENOMEM`. `AT_MINSIGSTKSZ` tells the true need.
+/// The least size of an alternate stack (`sigaltstack(2)`); smaller is `ENOMEM`. `AT_MINSIGSTKSZ` tells the
+/// true need.
 pub const MINSIGSTKSZ: u64 = 2048;
 
 /// In [`FpxSwBytes::magic1`]: an extended state follows the FXSAVE area.
@@ -70,10 +71,10 @@ impl StackT {
     /// No alternate stack: what a new thread has.
     pub const DISABLED: Self = Self { sp: 0, flags: SsFlags::DISABLE, padding: 0, size: 0 };
 
-    /// The stack as `sigaltstack(2)` stores it, or the errno with which it refuses it: `EINVAL` for a mode that is
-    /// none of 0, `SS_ONSTACK` and `SS_DISABLE`, `ENOMEM` if it is smaller than `least_size_bytes`
-    /// ([`MINSIGSTKSZ`], or more on a CPU with a large XSAVE area). That the thread is not on its
-    /// present alternate stack (`EPERM`) is the caller's to check.
+    /// The stack as `sigaltstack(2)` stores it, or the errno with which it refuses it: `EINVAL` for a mode
+    /// that is none of 0, `SS_ONSTACK` and `SS_DISABLE`, `ENOMEM` if it is smaller than `least_size_bytes`
+    /// ([`MINSIGSTKSZ`], or more on a CPU with a large XSAVE area). That the thread is not on its present
+    /// alternate stack (`EPERM`) is the caller's to check.
     pub fn accepted(self, least_size_bytes: u64) -> Result<Self, Errno> {
         let mode = self.flags - SsFlags::AUTODISARM;
         if mode == SsFlags::DISABLE {
@@ -121,8 +122,8 @@ impl StackT {
     }
 }
 
-/// Bytes 464 to 511 of an FXSAVE area, which hardware leaves to software (Intel SDM volume 1, section 10.5.1):
-/// Linux describes there the state that follows.
+/// Bytes 464 to 511 of an FXSAVE area, which hardware leaves to software (Intel SDM volume 1, section
+/// 10.5.1): Linux describes there the state that follows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FpxSwBytes {
@@ -153,8 +154,8 @@ impl FpxSwBytes {
     }
 
     /// Whether `rt_sigreturn` may restore an extended state from here: the checks that Linux makes
-    /// (`check_xstate_in_sigframe`) before it reads the trailing magic at `xstate_size`. If not, it falls back to
-    /// the FXSAVE area and resets the rest.
+    /// (`check_xstate_in_sigframe`) before it reads the trailing magic at `xstate_size`. If not, it falls
+    /// back to the FXSAVE area and resets the rest.
     pub const fn describes_extended_state(&self, xstate_size_of_cpu_bytes: u32) -> bool {
         // 576: FXSAVE area and XSAVE header.
         self.magic1 == FP_XSTATE_MAGIC1
@@ -315,8 +316,8 @@ pub struct UContext {
 assert_layout!(UContext, size = 304, flags @ 0, link @ 8, stack @ 16, mcontext @ 40, sigmask @ 296);
 
 /// What lies at `rsp` when a handler is entered. `rdi` is the signal's number, `rsi` the address of `info`,
-/// `rdx` that of `uc`, `rax` 0. When the handler has returned to `pretcode`, the restorer calls `rt_sigreturn`
-/// with `rsp` 8 above the frame's address.
+/// `rdx` that of `uc`, `rax` 0. When the handler has returned to `pretcode`, the restorer calls
+/// `rt_sigreturn` with `rsp` 8 above the frame's address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RtSigFrame {
@@ -340,7 +341,8 @@ pub struct FrameLayout {
 }
 
 impl FrameLayout {
-    /// The frame below a stack pointer, with an XSAVE area of this size. `None` if it would wrap below address 0.
+    /// The frame below a stack pointer, with an XSAVE area of this size. `None` if it would wrap below
+    /// address 0.
     ///
     /// The caller has chosen the stack: `rsp` of the interrupted code less [`REDZONE_SIZE`], or the top of
     /// the alternate stack ([`StackT::top`]), which has no red zone.

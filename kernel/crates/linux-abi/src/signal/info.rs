@@ -173,8 +173,8 @@ impl SigInfo {
         Self::new(signal, code::SI_KERNEL)
     }
 
-    /// Raised by the thread's own instruction: `SIGSEGV`, `SIGBUS`, `SIGFPE`, `SIGILL` or `SIGTRAP`. `address` is
-    /// the one accessed (`SIGSEGV`, `SIGBUS`), else that of the instruction.
+    /// Raised by the thread's own instruction: `SIGSEGV`, `SIGBUS`, `SIGFPE`, `SIGILL` or `SIGTRAP`.
+    /// `address` is the one accessed (`SIGSEGV`, `SIGBUS`), else that of the instruction.
     pub const fn fault(signal: Signal, code: i32, address: u64) -> Self {
         Self::new(signal, code).with_fields(address, 0)
     }

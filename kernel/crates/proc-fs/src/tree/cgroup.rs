@@ -1,5 +1,6 @@
-//! Control groups, version 2: one group, the root, with no limits but the machine's own size. The files of limits, which Linux
-//! leaves out of the root group, are there for the sake of programs that expect to run in a container.
+//! Control groups, version 2: one group, the root, with no limits but the machine's own size. The files of
+//! limits, which Linux leaves out of the root group, are there for the sake of programs that expect to run in
+//! a container.
 
 use alloc::vec::Vec;
 

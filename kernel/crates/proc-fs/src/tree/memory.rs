@@ -14,7 +14,8 @@ type Outcome = Result<(), Errno>;
 
 const PAGE_BYTES: u64 = 4096;
 
-/// What could be had without making anything slow: all that is free, and the page cache that need not be written first.
+/// What could be had without making anything slow: all that is free, and the page cache that need not be
+/// written first.
 fn available(memory: &MemoryUse) -> u64 {
     memory.free + memory.cached.saturating_sub(memory.dirty + memory.shared)
 }

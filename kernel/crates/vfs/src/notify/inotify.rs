@@ -183,7 +183,8 @@ impl Inotify {
         Ok(Self { group: Arc::new(Group { state: SpinLock::default(), pollee: Pollee::new() }) })
     }
 
-    /// Watches what is at `path`, or changes the watch on it (`inotify_add_watch(2)`): the watch's descriptor.
+    /// Watches what is at `path`, or changes the watch on it (`inotify_add_watch(2)`): the watch's
+    /// descriptor.
     pub fn add_watch(&self, path: &Path, request: WatchRequest) -> Result<i32, Errno> {
         let mut watches = WATCHES.lock();
         let added = watches.add(&self.group, path.inode(), request);
