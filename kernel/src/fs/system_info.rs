@@ -6,25 +6,32 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
-use core::ops::Range;
+use core::{
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use address_space::HugePagePolicy;
 use frames::PAGE_SIZE;
-use linux_abi::{Errno, file::StatfsFlags, process::Resource};
-use proc_fs::{
-    Area, CpuDescription, CpuTimes, Limit, MemoryUse, MountLine, ProcessMemory, ProcessSignals, SystemInfo,
-    ThreadInfo, Usage,
+use linux_abi::{
+    Errno,
+    file::{FdFlags, OpenFlags, StatfsFlags},
+    process::Resource,
 };
-use spin::Once;
+use proc_fs::{
+    Area, CpuDescription, CpuTimes, DescriptorState, IoCounts, Limit, MemoryUse, MountLine, ProcessMemory,
+    ProcessSettings, ProcessSignals, SystemInfo, ThreadInfo, Usage,
+};
+use spin::{LazyLock, Once};
 use vfs::{FileSystem, FinalLink, Mount, Path};
 use vma::VmFlags;
 
 use super::{cpu_flags, descriptor, descriptors, namespace, umask, unnamed, working_directory};
 use crate::{
     arch::{clock, cpu},
-    device::random,
+    device::{self, random},
     heap, mm, sched, signal,
-    syscall::{info, process},
+    syscall::{fd::status_flags, info, process},
     task::{self, Thread, exec},
 };
 
@@ -51,9 +58,9 @@ impl SystemInfo for Kernel {
             anonymous_huge: 0,
             mapped: resident.file as u64,
             page_tables: mm::space().table_bytes() as u64,
-            kernel_stacks: 0,
+            kernel_stacks: task::stack::mapped_bytes(),
             kernel_heap: heap::taken_bytes() as u64,
-            committed: mm::space().mapped_bytes() as u64,
+            committed: mm::space().accounted_bytes() as u64,
         }
     }
 
@@ -66,8 +73,7 @@ impl SystemInfo for Kernel {
     }
 
     fn cpu_times(&self, index: u32) -> CpuTimes {
-        let idle_ns = cpu::by_index(index as usize)
-            .map_or(0, |cpu| cpu.idle_ns.load(core::sync::atomic::Ordering::Relaxed));
+        let idle_ns = cpu::by_index(index as usize).map_or(0, |cpu| cpu.idle_ns.load(Relaxed));
         CpuTimes { idle_ns, busy_ns: clock::now_ns().saturating_sub(idle_ns) }
     }
 
@@ -91,14 +97,12 @@ impl SystemInfo for Kernel {
         task::created_count()
     }
 
+    fn interrupts(&self) -> u64 {
+        cpu::all().map(|cpu| cpu.interrupts.load(Relaxed)).sum()
+    }
+
     fn context_switches(&self) -> u64 {
-        task::threads()
-            .iter()
-            .map(|thread| {
-                let (voluntary, forced) = sched::switch_counts(thread);
-                voluntary + forced
-            })
-            .sum()
+        cpu::all().map(|cpu| cpu.switches.load(Relaxed)).sum()
     }
 
     fn system_names(&self) -> [String; 3] {
@@ -111,6 +115,21 @@ impl SystemInfo for Kernel {
 
     fn process_cpu_ns(&self) -> u64 {
         task::ended_cpu_ns() + task::threads().iter().map(|thread| sched::cpu_time_ns(thread)).sum::<u64>()
+    }
+
+    fn current_thread(&self) -> u32 {
+        task::current().tid
+    }
+
+    fn process_io(&self) -> (IoCounts, [u64; 2]) {
+        // Whatever the disks do is done for the process.
+        let disks = device::disks().map(|disk| disk.transferred_bytes());
+        (task::io_counts::of_process(), disks.fold([0; 2], |sum, disk| [sum[0] + disk[0], sum[1] + disk[1]]))
+    }
+
+    fn settings(&self) -> &ProcessSettings {
+        static SETTINGS: LazyLock<ProcessSettings> = LazyLock::new(ProcessSettings::default);
+        &SETTINGS
     }
 
     fn signals(&self) -> ProcessSignals {
@@ -128,6 +147,7 @@ impl SystemInfo for Kernel {
         let resident = space.resident();
         ProcessMemory {
             mapped: space.mapped_bytes() as u64,
+            peak_mapped: space.peak_mapped_bytes() as u64,
             resident: [resident.anonymous, resident.file, resident.shared_memory].map(|bytes| bytes as u64),
             peak_resident: mm::peak_resident_bytes() as u64,
             page_tables: space.table_bytes() as u64,
@@ -219,10 +239,16 @@ impl SystemInfo for Kernel {
         Ok(descriptor(fd as i32).map_err(|_| Errno::ENOENT)?.place(namespace(), &file_system))
     }
 
-    fn descriptor_state(&self, fd: u32) -> Result<(u64, u32, u32), Errno> {
+    fn descriptor_state(&self, fd: u32) -> Result<DescriptorState, Errno> {
         let file = descriptor(fd as i32).map_err(|_| Errno::ENOENT)?;
-        let flags = file.access() as u32 | file.flags().bits();
-        Ok((file.offset(), flags, file.path().map_or(0, |path| path.mount.id)))
+        let closes_on_exec = descriptors().flags(fd)?.contains(FdFlags::CLOEXEC);
+        let cloexec = if closes_on_exec { OpenFlags::CLOEXEC } else { OpenFlags::empty() };
+        Ok(DescriptorState {
+            offset: file.offset(),
+            flags: status_flags(&file) | cloexec.bits(),
+            mount: file.path().map_or(0, |path| path.mount.id),
+            inode: file.metadata().map_or(0, |metadata| metadata.id.number),
+        })
     }
 
     fn path_text(&self, path: &Path) -> Vec<u8> {
@@ -282,7 +308,7 @@ fn describe_thread(thread: &Arc<Thread>) -> ThreadInfo {
         let signals = thread.signals.lock();
         (signals.pending.set().bits(), signals.blocked.bits())
     };
-    let load = |counter: &core::sync::atomic::AtomicU64| counter.load(core::sync::atomic::Ordering::Relaxed);
+    let load = |counter: &AtomicU64| counter.load(Relaxed);
     ThreadInfo {
         tid: thread.tid,
         name: thread.name_text(),
@@ -297,11 +323,12 @@ fn describe_thread(thread: &Arc<Thread>) -> ThreadInfo {
         faults: [load(&thread.minor_faults), load(&thread.major_faults)],
         cpu: sched::last_cpu(thread) as u32,
         nice: sched::nice(thread),
-        started_ns: 0,
+        started_ns: thread.started_ns,
         switches: [voluntary, forced],
         affinity: sched::affinity(thread),
         pending,
         blocked,
+        io: thread.io.get(),
     }
 }
 
@@ -349,6 +376,7 @@ fn flag_letters(flags: VmFlags) -> String {
         (VmFlags::HUGEPAGE, "hg "),
         (VmFlags::NOHUGEPAGE, "nh "),
         (VmFlags::MERGEABLE, "mg "),
+        (VmFlags::ACCOUNT, "ac "),
     ];
     letters.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, letters)| *letters).collect()
 }

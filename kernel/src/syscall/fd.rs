@@ -136,7 +136,7 @@ fn pipe_of(file: &OpenFile) -> core::result::Result<&PipeEnd, Errno> {
 
 /// Access mode and status flags, as `F_GETFL` shows them. Linux adds `O_LARGEFILE` to all files in its tree, but not where
 /// `O_PATH` makes it ignore flags.
-fn status_flags(file: &OpenFile) -> u32 {
+pub fn status_flags(file: &OpenFile) -> u32 {
     let is_large = file.path().is_some() && !file.flags().contains(OpenFlags::PATH);
     let large = if is_large { OpenFlags::LARGEFILE } else { OpenFlags::empty() };
     file.access() as u32 | (file.flags() | large).bits()

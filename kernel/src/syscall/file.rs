@@ -16,6 +16,7 @@ use zerocopy::FromBytes;
 use super::{Result, UserString};
 use crate::{
     fs::{self, descriptor, namespace},
+    task::io_counts::{count_read, count_write},
     user::{UserBuffers, UserPtr},
 };
 
@@ -96,8 +97,9 @@ fn offset_of(offset: i64) -> core::result::Result<u64, Errno> {
     u64::try_from(offset).map_err(|_| Errno::EINVAL)
 }
 
-/// Sends `SIGPIPE` with an `EPIPE`, as writing to what nobody reads does.
-fn with_sigpipe(result: Result) -> Result {
+/// Ends a call that wrote: it is counted, and an `EPIPE` comes with `SIGPIPE`, as writing to what nobody reads does.
+fn after_write(result: Result) -> Result {
+    let result = count_write(result);
     if result == Err(Errno::EPIPE) {
         crate::ipc::raise_sigpipe();
     }
@@ -107,53 +109,53 @@ fn with_sigpipe(result: Result) -> Result {
 /// `read(2)`.
 pub fn sys_read(fd: i32, buffer: u64, len: usize) -> Result {
     let file = descriptor(fd)?;
-    file.read(&mut UserBuffers::single(buffer, len)?, file.blocking())
+    count_read(file.read(&mut UserBuffers::single(buffer, len)?, file.blocking()))
 }
 
 /// `write(2)`.
 pub fn sys_write(fd: i32, buffer: u64, len: usize) -> Result {
     let file = descriptor(fd)?;
-    with_sigpipe(file.write(&mut UserBuffers::single(buffer, len)?, file.blocking()))
+    after_write(file.write(&mut UserBuffers::single(buffer, len)?, file.blocking()))
 }
 
 /// `pread64(2)`.
 pub fn sys_pread64(fd: i32, buffer: u64, len: usize, offset: i64) -> Result {
     let offset = offset_of(offset)?;
     let file = descriptor(fd)?;
-    file.read_at(offset, &mut UserBuffers::single(buffer, len)?, file.blocking())
+    count_read(file.read_at(offset, &mut UserBuffers::single(buffer, len)?, file.blocking()))
 }
 
 /// `pwrite64(2)`.
 pub fn sys_pwrite64(fd: i32, buffer: u64, len: usize, offset: i64) -> Result {
     let offset = offset_of(offset)?;
     let file = descriptor(fd)?;
-    with_sigpipe(file.write_at(offset, &mut UserBuffers::single(buffer, len)?, file.blocking()))
+    after_write(file.write_at(offset, &mut UserBuffers::single(buffer, len)?, file.blocking()))
 }
 
 /// `readv(2)`.
 pub fn sys_readv(fd: i32, vector: UserPtr<[u64; 2]>, count: usize) -> Result {
     let file = descriptor(fd)?;
-    file.read(&mut UserBuffers::from_iovec(vector, count)?, file.blocking())
+    count_read(file.read(&mut UserBuffers::from_iovec(vector, count)?, file.blocking()))
 }
 
 /// `writev(2)`.
 pub fn sys_writev(fd: i32, vector: UserPtr<[u64; 2]>, count: usize) -> Result {
     let file = descriptor(fd)?;
-    with_sigpipe(file.write(&mut UserBuffers::from_iovec(vector, count)?, file.blocking()))
+    after_write(file.write(&mut UserBuffers::from_iovec(vector, count)?, file.blocking()))
 }
 
 /// `preadv(2)`. The offset is in two registers for the sake of 32-bit machines; here the first has all.
 pub fn sys_preadv(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, offset: i64) -> Result {
     let offset = offset_of(offset)?;
     let file = descriptor(fd)?;
-    file.read_at(offset, &mut UserBuffers::from_iovec(vector, count)?, file.blocking())
+    count_read(file.read_at(offset, &mut UserBuffers::from_iovec(vector, count)?, file.blocking()))
 }
 
 /// `pwritev(2)`.
 pub fn sys_pwritev(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, offset: i64) -> Result {
     let offset = offset_of(offset)?;
     let file = descriptor(fd)?;
-    with_sigpipe(file.write_at(offset, &mut UserBuffers::from_iovec(vector, count)?, file.blocking()))
+    after_write(file.write_at(offset, &mut UserBuffers::from_iovec(vector, count)?, file.blocking()))
 }
 
 /// The flags of `preadv2` and `pwritev2`: unknown ones are `EOPNOTSUPP`.
@@ -416,7 +418,7 @@ pub fn sys_sendfile(to: i32, from: i32, offset: UserPtr<i64>, count: usize) -> R
     }
     let mut from = Cursor::new(source, offset)?;
     let mut to = Cursor::new(target, UserPtr::new(0))?;
-    with_sigpipe(copy(&mut from, &mut to, min(count, MAX_RW_COUNT)))
+    after_write(copy(&mut from, &mut to, min(count, MAX_RW_COUNT)))
 }
 
 /// `copy_file_range(2)`.

@@ -14,6 +14,7 @@ use x86_64::instructions::interrupts;
 use crate::{arch::trap::TrapFrame, futex, power, sched, signal, syscall::Restart, user::UserPtr};
 
 pub mod exec;
+pub mod io_counts;
 mod load;
 pub mod stack;
 mod thread;
@@ -219,6 +220,7 @@ pub fn exit_thread(status: i32) -> ! {
             thread.ended.store(true, Ordering::Relaxed);
             if thread.tid != PID {
                 ENDED_CPU_NS.fetch_add(sched::cpu_time_ns(thread), Ordering::Relaxed);
+                io_counts::keep(&thread.io);
                 threads.by_tid.remove(&thread.tid);
             }
         }

@@ -71,6 +71,12 @@ impl Drop for KernelStack {
     }
 }
 
+/// Memory that stacks have, also those that are kept.
+pub fn mapped_bytes() -> u64 {
+    let slots = NEXT_SLOT.load(Ordering::Relaxed);
+    slots.saturating_sub(FREE.lock().unmapped.len() as u64) * STACK_SIZE
+}
+
 /// Unmaps a few of the free stacks above the number that is kept. May wait.
 pub fn trim() {
     for _ in 0..4 {

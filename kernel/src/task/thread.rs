@@ -8,9 +8,9 @@ use core::{
 
 use ksync::{SpinLock, TimerTarget, platform::Parker};
 
-use super::stack::KernelStack;
+use super::{io_counts, stack::KernelStack};
 use crate::{
-    arch::{cpu, fpu::XsaveArea, trap::TrapFrame},
+    arch::{clock, cpu, fpu::XsaveArea, trap::TrapFrame},
     sched, signal,
     syscall::policy::MemoryPolicy,
     time,
@@ -76,6 +76,10 @@ pub struct Thread {
     /// Page faults served without and with I/O.
     pub minor_faults: AtomicU64,
     pub major_faults: AtomicU64,
+    /// What it read and wrote.
+    pub io: io_counts::Counts,
+    /// When it was made, by the monotonic clock.
+    pub started_ns: u64,
 }
 
 // SAFETY: `frame` is written and read by the thread itself only; the other fields are Sync or guarded as `sched` says.
@@ -107,6 +111,8 @@ impl Thread {
             memory_policy: SpinLock::new(MemoryPolicy::default()),
             minor_faults: AtomicU64::new(0),
             major_faults: AtomicU64::new(0),
+            io: io_counts::Counts::new(),
+            started_ns: clock::now_ns(),
         }
     }
 

@@ -47,7 +47,8 @@ impl<T: Tlb> AddressSpace<T> {
                         return Err(Errno::ENOMEM);
                     }
                     self.check_commit(new_end - old_end)?;
-                    let flags = VmFlags::READ | VmFlags::WRITE | MAY_ALL | layout.future_flags;
+                    let access = VmFlags::READ | VmFlags::WRITE;
+                    let flags = access | VmFlags::ACCOUNT | MAY_ALL | layout.future_flags;
                     self.check_limits(&layout, flags, new_end - old_end, 0)?;
                     let vma = Vma { flags, backing: None };
                     layout.areas.insert(old_end..new_end, vma).map_err(|_| Errno::ENOMEM)?;
@@ -72,7 +73,7 @@ impl<T: Tlb> AddressSpace<T> {
     /// Maps the main thread's stack, which ends at `top` and grows down at faults, to the limit in
     /// [`Config`](crate::Config).
     pub fn map_stack(&self, top: usize) -> Result<(), Errno> {
-        let flags = VmFlags::READ | VmFlags::WRITE | VmFlags::GROWSDOWN | MAY_ALL;
+        let flags = VmFlags::READ | VmFlags::WRITE | VmFlags::ACCOUNT | VmFlags::GROWSDOWN | MAY_ALL;
         let range = top - INITIAL_STACK_BYTES.min(self.config.stack_limit_bytes)..top;
         let mut layout = self.layout.write();
         if !layout.areas.is_free(range.clone()) {

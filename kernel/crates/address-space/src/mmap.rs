@@ -120,9 +120,10 @@ impl<T: Tlb> AddressSpace<T> {
                 return Err(Errno::ENOMEM);
             }
             let address = self.place(&layout.areas, &request, len)?;
-            let (flags, object) = self.resolve(&layout, request, len)?;
+            let (mut flags, object) = self.resolve(&layout, request, len)?;
             if is_accountable(flags) {
                 self.check_commit(len)?;
+                flags |= VmFlags::ACCOUNT;
             }
             let range = address..address + len;
             self.check_limits(&layout, flags, len, layout.areas.mapped_bytes(range.clone()))?;

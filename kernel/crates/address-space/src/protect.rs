@@ -71,12 +71,13 @@ impl<T: Tlb> AddressSpace<T> {
                 result = Err(Errno::EACCES);
                 break;
             }
-            let new = (old - VmFlags::ACCESS) | access;
+            let mut new = (old - VmFlags::ACCESS) | access;
             if new == old {
                 continue;
             }
-            if is_accountable(new) && !is_accountable(old) {
+            if is_accountable(new) && !old.intersects(VmFlags::ACCOUNT | VmFlags::WRITE) {
                 result = self.check_commit(piece.len());
+                new |= VmFlags::ACCOUNT;
             }
             let splits = layout.areas.splits_at(piece.start) + layout.areas.splits_at(piece.end);
             if layout.areas.len() + splits > MAX_MAP_COUNT {

@@ -196,6 +196,25 @@ impl<T: Tlb> AddressSpace<T> {
         self.layout.read().areas.total_bytes()
     }
 
+    /// The most that was ever mapped (`VmPeak`).
+    pub fn peak_mapped_bytes(&self) -> usize {
+        self.layout.read().areas.peak_bytes()
+    }
+
+    /// Bytes that are promised (`Committed_AS`).
+    pub fn accounted_bytes(&self) -> usize {
+        let layout = self.layout.read();
+        let mut bytes = 0;
+        let mut at = 0;
+        while let Some((range, vma)) = layout.areas.find_from(at) {
+            at = range.end;
+            if vma.flags.contains(VmFlags::ACCOUNT) {
+                bytes += range.len();
+            }
+        }
+        bytes
+    }
+
     /// Bytes of page tables (`VmPTE`).
     pub fn table_bytes(&self) -> usize {
         self.table.table_bytes()

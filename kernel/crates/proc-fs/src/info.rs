@@ -1,7 +1,10 @@
 //! What the files are made of.
 
 use alloc::{string::String, vec::Vec};
-use core::ops::Range;
+use core::{
+    ops::Range,
+    sync::atomic::{AtomicI32, AtomicU32},
+};
 
 use linux_abi::Errno;
 use vfs::Path;
@@ -71,6 +74,49 @@ pub struct CpuTimes {
     pub idle_ns: u64,
 }
 
+/// What went through calls that read and write, whatever the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoCounts {
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Calls that read.
+    pub reads: u64,
+    /// Calls that wrote.
+    pub writes: u64,
+}
+
+/// What can be set for the process and is only kept, since nothing here acts on it: no core is ever dumped, and no
+/// process is killed for another's sake.
+#[derive(Debug)]
+pub struct ProcessSettings {
+    /// Bits of `coredump_filter`.
+    pub core_dump_filter: AtomicU32,
+    /// `oom_score_adj`, -1000 to 1000.
+    pub oom_score_adjustment: AtomicI32,
+}
+
+impl Default for ProcessSettings {
+    /// What Linux starts the first process with.
+    fn default() -> Self {
+        Self { core_dump_filter: AtomicU32::new(0x33), oom_score_adjustment: AtomicI32::new(0) }
+    }
+}
+
+/// What `/proc/self/fdinfo` tells of a descriptor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DescriptorState {
+    /// The open file's offset.
+    pub offset: u64,
+    /// Access mode, status flags, and `O_CLOEXEC` of the descriptor.
+    pub flags: u32,
+    /// Number of the mount.
+    pub mount: u32,
+    /// Number of the inode.
+    pub inode: u64,
+}
+
 /// A thread.
 #[derive(Clone, Debug, Default)]
 pub struct ThreadInfo {
@@ -98,6 +144,8 @@ pub struct ThreadInfo {
     pub pending: u64,
     /// See above.
     pub blocked: u64,
+    /// What it read and wrote.
+    pub io: IoCounts,
 }
 
 /// Signals of the process, as sets.
@@ -118,6 +166,8 @@ pub struct ProcessSignals {
 pub struct ProcessMemory {
     /// Mapped.
     pub mapped: u64,
+    /// Most that ever was mapped.
+    pub peak_mapped: u64,
     /// In memory: anonymous, of files, shared.
     pub resident: [u64; 3],
     /// Most that ever was in memory.
@@ -218,6 +268,8 @@ pub trait SystemInfo: Send + Sync {
     fn runnable(&self) -> usize;
     /// Threads made since the start.
     fn threads_made(&self) -> usize;
+    /// Interrupts since the start.
+    fn interrupts(&self) -> u64;
     /// Context switches since the start.
     fn context_switches(&self) -> u64;
     /// `uname -r`, `uname -v` and the host name.
@@ -226,6 +278,12 @@ pub trait SystemInfo: Send + Sync {
     fn threads(&self) -> Vec<ThreadInfo>;
     /// Processor time of the whole process, also of threads that ended.
     fn process_cpu_ns(&self) -> u64;
+    /// The thread that asks.
+    fn current_thread(&self) -> u32;
+    /// What the whole process read and wrote, also threads that ended; and the bytes that its disks did.
+    fn process_io(&self) -> (IoCounts, [u64; 2]);
+    /// What is set for it.
+    fn settings(&self) -> &ProcessSettings;
     /// Its signals.
     fn signals(&self) -> ProcessSignals;
     /// Its memory.
@@ -250,8 +308,8 @@ pub trait SystemInfo: Send + Sync {
     fn descriptors(&self) -> Vec<u32>;
     /// What is behind a descriptor.
     fn descriptor(&self, fd: u32) -> Result<Path, Errno>;
-    /// Offset, flags and mount of a descriptor.
-    fn descriptor_state(&self, fd: u32) -> Result<(u64, u32, u32), Errno>;
+    /// More about it.
+    fn descriptor_state(&self, fd: u32) -> Result<DescriptorState, Errno>;
     /// The text of a place.
     fn path_text(&self, path: &Path) -> Vec<u8>;
     /// The umask.

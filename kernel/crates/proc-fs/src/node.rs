@@ -52,6 +52,8 @@ pub(crate) struct Directory {
 pub(crate) struct Each {
     pub(crate) prefix: &'static str,
     pub(crate) numbers: fn(&Context<'_>) -> Vec<u32>,
+    /// Those that are there but not listed: `/proc/TID`.
+    pub(crate) unlisted: Option<fn(&Context<'_>) -> Vec<u32>>,
     pub(crate) node: Node,
 }
 
@@ -209,7 +211,8 @@ impl Inode for PseudoInode {
             })
             .and_then(|digits| digits.parse().ok())
             .ok_or(Errno::ENOENT)?;
-        if !(each.numbers)(&self.context()).contains(&number) {
+        let has = |numbers: fn(&Context<'_>) -> Vec<u32>| numbers(&self.context()).contains(&number);
+        if !has(each.numbers) && !each.unlisted.is_some_and(has) {
             return Err(Errno::ENOENT);
         }
         Ok(self.child(name, &each.node, number))
@@ -329,7 +332,8 @@ impl File for PseudoFile {
     }
 }
 
-/// `flags` of `/proc/self/fdinfo`: in octal.
+/// `flags` of `/proc/self/fdinfo`: in octal, with only `O_CLOEXEC` of those that make a file.
 pub(crate) fn shown_flags(flags: u32) -> String {
-    format!("0{:o}", flags & !OpenFlags::CREATION.bits())
+    let hidden = OpenFlags::CREATION.difference(OpenFlags::CLOEXEC);
+    format!("0{:o}", flags & !hidden.bits())
 }

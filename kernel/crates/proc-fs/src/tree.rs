@@ -52,6 +52,7 @@ fn cpus(context: &Context<'_>) -> Vec<u32> {
 pub(crate) static PROC: Node = Node::Directory(Directory {
     entries: &[
         ("self", Node::Link(|_| Ok(b"1".to_vec()))),
+        ("thread-self", Node::Link(|c| Ok(alloc::format!("{PID}/task/{}", c.info.current_thread()).into_bytes()))),
         ("cgroups", file(cgroup::controllers_v1)),
         ("cmdline", fixed!(b"\n")),
         ("cpuinfo", file(machine::cpuinfo)),
@@ -67,7 +68,8 @@ pub(crate) static PROC: Node = Node::Directory(Directory {
         ("uptime", file(machine::uptime)),
         ("version", file(machine::version)),
     ],
-    each: Some(&Each { prefix: "", numbers: the_process, node: directory(PROCESS) }),
+    // Threads have directories of their own like the process's, but it takes knowing their ids to find them.
+    each: Some(&Each { prefix: "", numbers: the_process, unlisted: Some(threads), node: directory(PROCESS) }),
 });
 
 const PROCESS: &[(&str, Node)] = &[
@@ -75,22 +77,22 @@ const PROCESS: &[(&str, Node)] = &[
     ("cgroup", fixed!(b"0::/\n")),
     ("cmdline", file(|c, out| process::start_data(c, out, 0))),
     ("comm", Node::Setting(process::comm, process::set_comm)),
-    ("coredump_filter", fixed!(b"00000033\n")),
+    ("coredump_filter", Node::Setting(process::core_dump_filter, process::set_core_dump_filter)),
     ("cwd", Node::Jump(|c| Ok(c.info.working_directory()))),
     ("environ", Node::Private(|c, out| process::start_data(c, out, 1))),
     ("exe", Node::Jump(|c| c.info.executable())),
     ("fd", Node::Directory(Directory { entries: &[], each: Some(&FD) })),
     ("fdinfo", Node::Directory(Directory { entries: &[], each: Some(&FDINFO) })),
-    ("io", file(process::io)),
+    ("io", Node::Private(process::io)),
     ("limits", file(process::limits)),
     ("loginuid", fixed!(b"4294967295")),
     ("maps", file(memory::maps)),
     ("mountinfo", file(process::mountinfo)),
     ("mounts", file(process::mounts)),
     ("net", directory(NET)),
-    ("oom_adj", fixed!(b"0\n")),
-    ("oom_score", fixed!(b"0\n")),
-    ("oom_score_adj", fixed!(b"0\n")),
+    ("oom_adj", file(process::oom_adj)),
+    ("oom_score", file(process::oom_score)),
+    ("oom_score_adj", Node::Setting(process::oom_score_adj, process::set_oom_score_adj)),
     ("root", Node::Jump(|c| Ok(c.info.root()))),
     ("schedstat", file(process::schedstat)),
     ("smaps", file(memory::smaps)),
@@ -102,16 +104,44 @@ const PROCESS: &[(&str, Node)] = &[
     ("wchan", fixed!(b"0")),
 ];
 
-static FD: Each =
-    Each { prefix: "", numbers: descriptors, node: Node::Jump(|c| c.info.descriptor(c.number)) };
-static FDINFO: Each = Each { prefix: "", numbers: descriptors, node: Node::File(process::fdinfo) };
-static TASK: Each = Each { prefix: "", numbers: threads, node: directory(THREAD) };
+static FD: Each = Each {
+    prefix: "",
+    numbers: descriptors,
+    unlisted: None,
+    node: Node::Jump(|c| c.info.descriptor(c.number)),
+};
+static FDINFO: Each =
+    Each { prefix: "", numbers: descriptors, unlisted: None, node: Node::File(process::fdinfo) };
+static TASK: Each = Each { prefix: "", numbers: threads, unlisted: None, node: directory(THREAD) };
 
+/// Of one thread, and what it shares with the process.
 const THREAD: &[(&str, Node)] = &[
+    ("auxv", Node::Private(|c, out| process::start_data(c, out, 2))),
+    ("cgroup", fixed!(b"0::/\n")),
+    ("children", fixed!(b"")),
+    ("cmdline", file(|c, out| process::start_data(c, out, 0))),
     ("comm", Node::Setting(process::comm, process::set_comm)),
+    ("cwd", Node::Jump(|c| Ok(c.info.working_directory()))),
+    ("environ", Node::Private(|c, out| process::start_data(c, out, 1))),
+    ("exe", Node::Jump(|c| c.info.executable())),
+    ("fd", Node::Directory(Directory { entries: &[], each: Some(&FD) })),
+    ("fdinfo", Node::Directory(Directory { entries: &[], each: Some(&FDINFO) })),
+    ("io", Node::Private(process::thread_io)),
+    ("limits", file(process::limits)),
+    ("maps", file(memory::maps)),
+    ("mountinfo", file(process::mountinfo)),
+    ("mounts", file(process::mounts)),
+    ("oom_adj", file(process::oom_adj)),
+    ("oom_score", file(process::oom_score)),
+    ("oom_score_adj", Node::Setting(process::oom_score_adj, process::set_oom_score_adj)),
+    ("root", Node::Jump(|c| Ok(c.info.root()))),
     ("schedstat", file(process::schedstat)),
+    ("smaps", file(memory::smaps)),
+    ("smaps_rollup", file(memory::smaps_rollup)),
     ("stat", file(process::thread_stat)),
-    ("status", file(process::thread_status)),
+    ("statm", file(memory::statm)),
+    ("status", file(process::status)),
+    ("wchan", fixed!(b"0")),
 ];
 
 /// Headers only: what the network has it will tell here.
@@ -193,6 +223,7 @@ pub(crate) static SYS: Node = directory(&[
 static CPU: Each = Each {
     prefix: "cpu",
     numbers: cpus,
+    unlisted: None,
     node: directory(&[
         ("online", fixed!(b"1\n")),
         (

@@ -10,8 +10,8 @@ use linux_abi::{
     file::{AccessMode, DeviceNumber, FileType, OpenFlags, StatfsFlags, magic},
 };
 use proc_fs::{
-    Area, CpuDescription, CpuTimes, Limit, MemoryUse, MountLine, ProcessMemory, ProcessSignals,
-    PseudoFileSystem, SystemInfo, ThreadInfo, Usage,
+    Area, CpuDescription, CpuTimes, DescriptorState, IoCounts, Limit, MemoryUse, MountLine, ProcessMemory,
+    ProcessSettings, ProcessSignals, PseudoFileSystem, SystemInfo, ThreadInfo, Usage,
 };
 use tmpfs::Tmpfs;
 use vfs::{
@@ -23,6 +23,7 @@ use vfs::{
 struct Machine {
     place: Path,
     policy: Mutex<usize>,
+    settings: ProcessSettings,
     renamed: Mutex<Vec<(u32, Vec<u8>)>>,
 }
 
@@ -59,6 +60,9 @@ impl SystemInfo for Machine {
     fn threads_made(&self) -> usize {
         2
     }
+    fn interrupts(&self) -> u64 {
+        77
+    }
     fn context_switches(&self) -> u64 {
         99
     }
@@ -78,6 +82,15 @@ impl SystemInfo for Machine {
     }
     fn process_cpu_ns(&self) -> u64 {
         50_000_000
+    }
+    fn current_thread(&self) -> u32 {
+        7
+    }
+    fn process_io(&self) -> (IoCounts, [u64; 2]) {
+        (IoCounts { read_bytes: 1, written_bytes: 2, reads: 3, writes: 4 }, [5, 6])
+    }
+    fn settings(&self) -> &ProcessSettings {
+        &self.settings
     }
     fn signals(&self) -> ProcessSignals {
         ProcessSignals { caught: 0x8000, ..ProcessSignals::default() }
@@ -136,8 +149,8 @@ impl SystemInfo for Machine {
     fn descriptor(&self, fd: u32) -> Result<Path, Errno> {
         if fd == 5 { Ok(self.place.clone()) } else { Err(Errno::ENOENT) }
     }
-    fn descriptor_state(&self, _: u32) -> Result<(u64, u32, u32), Errno> {
-        Ok((17, 0o100002, 20))
+    fn descriptor_state(&self, _: u32) -> Result<DescriptorState, Errno> {
+        Ok(DescriptorState { offset: 17, flags: 0o2100002, mount: 20, inode: 9 })
     }
     fn path_text(&self, _: &Path) -> Vec<u8> {
         b"/the/place".to_vec()
@@ -201,7 +214,12 @@ impl Tree {
             names.create(names.root(), directory.as_bytes(), NewInode::Directory, 0o755).unwrap();
         }
         let place = names.create(names.root(), b"place", NewInode::Regular, 0o644).unwrap();
-        let machine = Arc::new(Machine { place, policy: Mutex::new(1), renamed: Mutex::default() });
+        let machine = Arc::new(Machine {
+            place,
+            policy: Mutex::new(1),
+            settings: ProcessSettings::default(),
+            renamed: Mutex::default(),
+        });
         names.mount(b"/proc", request(PseudoFileSystem::proc(machine.clone()))).unwrap();
         names.mount(b"/sys", request(PseudoFileSystem::sys(machine.clone()))).unwrap();
         names.mount(b"/sys/fs/cgroup", request(PseudoFileSystem::cgroup(machine.clone()))).unwrap();
@@ -247,11 +265,19 @@ fn formats_are_linuxs() {
         ("/proc/self/comm", "java\n"),
         ("/proc/self/task/7/comm", "GC Thread#0\n"),
         ("/proc/self/cmdline", "java\0-jar\0"),
+        ("/proc/7/comm", "GC Thread#0\n"),
+        ("/proc/thread-self/comm", "GC Thread#0\n"),
+        ("/proc/self/coredump_filter", "00000033\n"),
+        ("/proc/self/oom_score_adj", "0\n"),
+        (
+            "/proc/self/io",
+            "rchar: 1\nwchar: 2\nsyscr: 3\nsyscw: 4\nread_bytes: 5\nwrite_bytes: 6\ncancelled_write_bytes: 0\n",
+        ),
         ("/proc/self/cgroup", "0::/\n"),
         ("/proc/self/statm", "20 3 1 1 0 20 0\n"),
         ("/proc/self/mountinfo", "20 1 254:0 / /a\\040b rw,noatime - ext4 /dev/vda rw\n"),
         ("/proc/mounts", "/dev/vda /a\\040b ext4 rw,noatime 0 0\n"),
-        ("/proc/self/fdinfo/5", "pos:\t17\nflags:\t0100002\nmnt_id:\t20\n"),
+        ("/proc/self/fdinfo/5", "pos:\t17\nflags:\t02100002\nmnt_id:\t20\nino:\t9\n"),
         ("/proc/sys/kernel/random/uuid", "ffffffff-ffff-4fff-bfff-ffffffffffff\n"),
         ("/proc/sys/kernel/random/boot_id", "11111111-1111-4111-9111-111111111111\n"),
         ("/proc/sys/vm/max_map_count", "4\n"),

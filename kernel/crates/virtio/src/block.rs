@@ -12,7 +12,7 @@
 //! are copied through a buffer that it can.
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use block::{BlockDevice, SECTOR_BYTES, WriteCache, checked_sectors};
 use ksync::{SpinLock, WaitQueue};
@@ -146,6 +146,8 @@ pub struct Disk {
     /// For those who find no slot or too few descriptors.
     room: WaitQueue,
     interrupts: AtomicBool,
+    bytes_read: AtomicU64,
+    bytes_written: AtomicU64,
 }
 
 impl Disk {
@@ -195,7 +197,14 @@ impl Disk {
             state: SpinLock::new(State { queue, free_slots: (0..slot_count).collect() }),
             room: WaitQueue::new(),
             interrupts: AtomicBool::new(false),
+            bytes_read: AtomicU64::new(0),
+            bytes_written: AtomicU64::new(0),
         })
+    }
+
+    /// Bytes that were read and written since the start.
+    pub fn transferred_bytes(&self) -> [u64; 2] {
+        [&self.bytes_read, &self.bytes_written].map(|bytes| bytes.load(Ordering::Relaxed))
     }
 
     /// Says who looks for completions from now on. Those who wait already go on as they are, so
@@ -475,6 +484,8 @@ impl BlockDevice for Disk {
 
     fn read_scattered(&self, sector: u64, buffers: &mut [&mut [u8]]) -> Result<(), Errno> {
         self.check(sector, buffers.iter().map(|buffer| buffer.len()))?;
+        let len: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.bytes_read.fetch_add(len as u64, Ordering::Relaxed);
         let pieces = buffers.iter_mut().map(|buffer| (buffer.as_mut_ptr(), buffer.len()));
         // SAFETY: the buffers are borrowed exclusively until the transfer has ended.
         unsafe { self.transfer(Direction::FromDevice, sector, pieces) }
@@ -485,6 +496,8 @@ impl BlockDevice for Disk {
         if self.is_read_only() {
             return Err(Errno::EROFS);
         }
+        let len: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.bytes_written.fetch_add(len as u64, Ordering::Relaxed);
         let pieces = buffers.iter().map(|buffer| (buffer.as_ptr().cast_mut(), buffer.len()));
         // SAFETY: the buffers are borrowed until the transfer has ended, and only read.
         unsafe { self.transfer(Direction::ToDevice, sector, pieces) }

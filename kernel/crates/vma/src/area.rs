@@ -44,6 +44,9 @@ bitflags! {
         const WIPEONFORK = 1 << 17;
         /// `MADV_MERGEABLE`.
         const MERGEABLE = 1 << 18;
+        /// Its memory is promised (`VM_ACCOUNT`). It stays so when the right to write is taken away, which is
+        /// why Linux keeps a `RELRO` segment apart from the read-only one before it.
+        const ACCOUNT = 1 << 19;
     }
 }
 

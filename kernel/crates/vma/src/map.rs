@@ -39,6 +39,8 @@ pub struct VmaMap<O> {
     tree: Tree<Vma<O>>,
     /// Bytes mapped.
     total_bytes: usize,
+    /// The most that it ever was.
+    peak_bytes: usize,
 }
 
 impl<O: Clone + PartialEq> Default for VmaMap<O> {
@@ -50,7 +52,7 @@ impl<O: Clone + PartialEq> Default for VmaMap<O> {
 impl<O: Clone + PartialEq> VmaMap<O> {
     /// A map with nothing in it.
     pub const fn new() -> Self {
-        Self { tree: Tree::new(), total_bytes: 0 }
+        Self { tree: Tree::new(), total_bytes: 0, peak_bytes: 0 }
     }
 
     /// Number of areas.
@@ -66,6 +68,11 @@ impl<O: Clone + PartialEq> VmaMap<O> {
     /// Bytes mapped.
     pub fn total_bytes(&self) -> usize {
         self.total_bytes
+    }
+
+    /// The most bytes that were ever mapped.
+    pub fn peak_bytes(&self) -> usize {
+        self.peak_bytes
     }
 
     fn entry(&self, index: Index) -> Option<(Range<usize>, &Vma<O>)> {
@@ -153,6 +160,7 @@ impl<O: Clone + PartialEq> VmaMap<O> {
         debug_assert!(!range.is_empty() && self.is_free(range.clone()));
         self.reserve(1)?;
         self.total_bytes += range.len();
+        self.peak_bytes = self.peak_bytes.max(self.total_bytes);
         if let Some((next, next_vma)) = self.find_from(range.end)
             && next.start == range.end
             && vma.is_continued_by(range.len(), next_vma)

@@ -3,6 +3,7 @@
 use linux_abi::memory::MremapFlags;
 
 use super::*;
+use crate::Identity;
 
 const SHARED: u32 = 1;
 const PRIVATE: u32 = 2;

@@ -65,7 +65,9 @@ pub(super) fn stat(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
     for (index, cpu) in times.iter().enumerate() {
         out.extend_from_slice(line(&alloc::format!("cpu{index}"), cpu.busy_ns, cpu.idle_ns).as_bytes());
     }
-    put!(out, "intr 0\nctxt {}\nbtime {}\n", info.context_switches(), info.boot_time());
+    // The sum only: vectors are not interrupt lines, of which Linux lists each after it.
+    put!(out, "intr {}\nctxt {}\n", info.interrupts(), info.context_switches());
+    put!(out, "btime {}\n", info.boot_time());
     put!(out, "processes {}\nprocs_running {}\n", info.threads_made(), info.runnable().max(1));
     put!(out, "procs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n");
     Ok(())

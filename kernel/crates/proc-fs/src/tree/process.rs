@@ -1,6 +1,7 @@
 //! Files about the process and its threads (`proc(5)`).
 
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 
 use linux_abi::Errno;
 
@@ -11,7 +12,7 @@ use super::{
     put,
 };
 use crate::{
-    info::{MountLine, ThreadInfo},
+    info::{IoCounts, MountLine, ThreadInfo},
     node::{Context, shown_flags},
 };
 
@@ -44,8 +45,9 @@ pub(super) fn schedstat(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
 }
 
 pub(super) fn stat(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
-    let first = thread(context, PID)?;
-    put_stat(context, &first, context.info.process_cpu_ns(), out);
+    // The process's as seen from one of its threads, which `/proc/PID` and `/proc/TID` name.
+    let thread = thread(context, context.number)?;
+    put_stat(context, &thread, context.info.process_cpu_ns(), out);
     Ok(())
 }
 
@@ -87,11 +89,6 @@ fn put_stat(context: &Context<'_>, thread: &ThreadInfo, cpu_ns: u64, out: &mut V
 }
 
 pub(super) fn status(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
-    put_status(context, &thread(context, PID)?, out);
-    Ok(())
-}
-
-pub(super) fn thread_status(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
     put_status(context, &thread(context, context.number)?, out);
     Ok(())
 }
@@ -109,7 +106,7 @@ fn put_status(context: &Context<'_>, thread: &ThreadInfo, out: &mut Vec<u8>) {
     let resident = anonymous + file + shared;
     let [data, stack, program, libraries] = mapped_by_kind(context);
     let kib = [
-        ("VmPeak", memory.mapped),
+        ("VmPeak", memory.peak_mapped.max(memory.mapped)),
         ("VmSize", memory.mapped),
         ("VmLck", memory.locked),
         ("VmPin", 0),
@@ -167,11 +164,94 @@ fn ranges(mask: u64) -> alloc::string::String {
     parts.join(",")
 }
 
-pub(super) fn io(_: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
-    // Not counted: all zero, as on a Linux without task I/O accounting there would be no file at all.
-    for name in ["rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes"] {
-        put!(out, "{name}: 0\n");
+pub(super) fn io(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
+    let (counts, disk_bytes) = context.info.process_io();
+    put_io(&counts, disk_bytes, out);
+    Ok(())
+}
+
+pub(super) fn thread_io(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
+    // Which thread's read or write it was that reached a disk is not known, by way of the page cache.
+    put_io(&thread(context, context.number)?.io, [0; 2], out);
+    Ok(())
+}
+
+fn put_io(counts: &IoCounts, [disk_read_bytes, disk_written_bytes]: [u64; 2], out: &mut Vec<u8>) {
+    let lines = [
+        ("rchar", counts.read_bytes),
+        ("wchar", counts.written_bytes),
+        ("syscr", counts.reads),
+        ("syscw", counts.writes),
+        ("read_bytes", disk_read_bytes),
+        ("write_bytes", disk_written_bytes),
+        ("cancelled_write_bytes", 0),
+    ];
+    for (name, value) in lines {
+        put!(out, "{name}: {value}\n");
     }
+}
+
+/// A number as programs write it to a setting: decimal, octal or hexadecimal by its prefix (`kstrtoint` with base 0).
+fn parse_number(bytes: &[u8]) -> Result<i64, Errno> {
+    let text = core::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?.trim_ascii();
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let hexadecimal = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
+    let parsed = match (hexadecimal, digits) {
+        (Some(digits), _) => u32::from_str_radix(digits, 16),
+        (None, digits) if digits.len() > 1 && digits.starts_with('0') => u32::from_str_radix(digits, 8),
+        (None, digits) => digits.parse(),
+    };
+    parsed.map(|number| sign * i64::from(number)).map_err(|_| Errno::EINVAL)
+}
+
+pub(super) fn core_dump_filter(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
+    put!(out, "{:08x}\n", context.info.settings().core_dump_filter.load(Ordering::Relaxed));
+    Ok(())
+}
+
+pub(super) fn set_core_dump_filter(context: &Context<'_>, bytes: &[u8]) -> Outcome {
+    /// The bits that there are (`MMF_DUMP_FILTER_BITS`); others are dropped.
+    const FILTER_BITS: u32 = (1 << 9) - 1;
+    let bits = u32::try_from(parse_number(bytes)?).map_err(|_| Errno::EINVAL)?;
+    context.info.settings().core_dump_filter.store(bits & FILTER_BITS, Ordering::Relaxed);
+    Ok(())
+}
+
+fn oom_adjustment(context: &Context<'_>) -> i64 {
+    context.info.settings().oom_score_adjustment.load(Ordering::Relaxed).into()
+}
+
+pub(super) fn oom_score_adj(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
+    put!(out, "{}\n", oom_adjustment(context));
+    Ok(())
+}
+
+pub(super) fn set_oom_score_adj(context: &Context<'_>, bytes: &[u8]) -> Outcome {
+    let adjustment = parse_number(bytes)?;
+    if !(-1000..=1000).contains(&adjustment) {
+        return Err(Errno::EINVAL);
+    }
+    context.info.settings().oom_score_adjustment.store(adjustment as i32, Ordering::Relaxed);
+    Ok(())
+}
+
+/// The older scale, -17 to 15 (`oom_adj_read`).
+pub(super) fn oom_adj(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
+    let adjustment = oom_adjustment(context);
+    put!(out, "{}\n", if adjustment == 1000 { 15 } else { adjustment * 17 / 1000 });
+    Ok(())
+}
+
+/// The share of memory that the process has, adjusted, from 0 to 2000 (`proc_oom_score`).
+pub(super) fn oom_score(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
+    let memory = context.info.process_memory();
+    let total = context.info.memory().total.max(1) as i64;
+    let used = memory.resident.iter().sum::<u64>() + memory.page_tables;
+    let share = used as i64 * 1000 / total + oom_adjustment(context);
+    put!(out, "{}\n", if oom_adjustment(context) == -1000 { 0 } else { (1000 + share) * 2 / 3 });
     Ok(())
 }
 
@@ -259,7 +339,8 @@ pub(super) fn mountinfo(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
 }
 
 pub(super) fn fdinfo(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
-    let (offset, flags, mount) = context.info.descriptor_state(context.number)?;
-    put!(out, "pos:\t{offset}\nflags:\t{}\nmnt_id:\t{mount}\n", shown_flags(flags));
+    let state = context.info.descriptor_state(context.number)?;
+    put!(out, "pos:\t{}\nflags:\t{}\n", state.offset, shown_flags(state.flags));
+    put!(out, "mnt_id:\t{}\nino:\t{}\n", state.mount, state.inode);
     Ok(())
 }
