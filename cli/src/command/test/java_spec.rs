@@ -24,6 +24,7 @@ struct File {
     launch: Option<Vec<String>>,
     args: Option<Vec<String>>,
     java_options: Option<Vec<String>>,
+    linux_options: Option<Vec<String>>,
     collectors: Option<Vec<String>>,
     env: Option<BTreeMap<String, String>>,
     stdin: Option<String>,
@@ -49,6 +50,7 @@ struct NamedKeys {
     launch: Option<Vec<String>>,
     args: Option<Vec<String>>,
     java_options: Option<Vec<String>>,
+    linux_options: Option<Vec<String>>,
     collectors: Option<Vec<String>>,
     env: Option<BTreeMap<String, String>>,
     stdin: Option<String>,
@@ -120,6 +122,8 @@ pub struct Run {
     pub launch: Vec<String>,
     pub args: Vec<String>,
     pub java_options: Vec<String>,
+    /// Options on Linux only.
+    pub linux_options: Vec<String>,
     /// `None` in it means the JVM's own choice.
     pub collectors: Vec<Option<String>>,
     pub env: BTreeMap<String, String>,
@@ -173,6 +177,7 @@ fn resolve(file: &File, run: NamedKeys) -> Result<Run, String> {
         launch,
         args: value!(args, vec![]),
         java_options: value!(java_options, vec![]),
+        linux_options: value!(linux_options, vec![]),
         collectors: if collectors.is_empty() {
             vec![None]
         } else {
