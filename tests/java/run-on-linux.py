@@ -128,7 +128,7 @@ def main():
                 a = spec["artefact"][name]
                 shutil.copy(artefact(a), app / a["as"])
             for collector in run.get("collectors") or [None]:
-                options = list(run.get("java_options", []))
+                options = run.get("linux_options", []) + run.get("java_options", [])
                 if collector:
                     options.append(f"-XX:+Use{collector}GC")
                 line = options + run["launch"] + run.get("args", [])

@@ -14,7 +14,7 @@ use vfs::{Blocking, OpenFile, PollEvents, ReadDst, Seekable, SliceSrc};
 
 use super::{
     Result,
-    file::{Cursor, copy, after_write},
+    file::{Cursor, after_write, copy},
 };
 use crate::{fs::descriptor, refuse_once, user::UserPtr};
 

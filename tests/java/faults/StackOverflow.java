@@ -1,6 +1,9 @@
 import java.util.concurrent.atomic.AtomicInteger;
 
-/** Recurses until the stack ends, again and again, in several threads with stacks of several sizes. */
+/**
+ * Recurses until the stack ends, again and again, in several threads with stacks of several sizes: as often as the first
+ * argument says, with stacks up to as many MiB as the second says.
+ */
 public class StackOverflow {
     private static int depth;
 
@@ -63,7 +66,7 @@ public class StackOverflow {
         }
         System.out.println("cleanups ran: " + (entered.get() - left.get() <= 2 * rounds && left.get() > 1000));
 
-        long[] stacks = {0, 256 << 10, 1 << 20, 8 << 20, 64 << 20};
+        long[] stacks = {0, 256 << 10, 1 << 20, Long.parseLong(args[1]) << 20};
         AtomicInteger total = new AtomicInteger();
         for (int round = 0; round < 3; round++) {
             Thread[] threads = new Thread[stacks.length];
@@ -78,7 +81,7 @@ public class StackOverflow {
         }
         System.out.println("threads: " + total.get());
 
-        // Deep but not too deep: with 64 MiB a recursion that needs much of it must get through.
+        // Deep but not too deep: a recursion that needs much of a large stack must get through.
         long[] sum = new long[1];
         Thread deep = new Thread(null, () -> sum[0] = descend(100_000), "deep", 64 << 20);
         deep.start();

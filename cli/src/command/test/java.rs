@@ -198,7 +198,7 @@ impl Shared {
         // Not there, most of the time.
         let _ = fs::remove_dir_all(WORK_FOLDER);
         let mut command = vec![format!("{JAVA_HOME}/bin/java")];
-        command.extend(variant.words());
+        command.extend(variant.run.linux_options.iter().cloned().chain(variant.words()));
         let output = linux::run(&LinuxRun {
             command: &command,
             env: &variant.env().into_iter().collect::<Vec<_>>(),

@@ -19,6 +19,7 @@ struct Keys {
     launch: Option<Vec<String>>,
     args: Option<Vec<String>>,
     java_options: Option<Vec<String>>,
+    linux_options: Option<Vec<String>>,
     collectors: Option<Vec<String>>,
     env: Option<BTreeMap<String, String>>,
     stdin: Option<String>,
@@ -90,6 +91,8 @@ pub struct Run {
     pub launch: Vec<String>,
     pub args: Vec<String>,
     pub java_options: Vec<String>,
+    /// Options on Linux only.
+    pub linux_options: Vec<String>,
     /// `None` in it means the JVM's own choice.
     pub collectors: Vec<Option<String>>,
     pub env: BTreeMap<String, String>,
@@ -161,6 +164,7 @@ fn resolve(
         launch,
         args: value!(args, vec![]),
         java_options: value!(java_options, vec![]),
+        linux_options: value!(linux_options, vec![]),
         collectors: if collectors.is_empty() {
             vec![None]
         } else {
