@@ -10,9 +10,9 @@ use ksync::SpinLock;
 
 use crate::arch::{layout, paging};
 
-/// Bytes of a kernel stack.
-pub const STACK_SIZE: u64 = 32 * 1024;
-/// Address space for each: the stack at the upper end, a guard of the same size below.
+/// Bytes of a kernel stack: file-system calls go deep (the ext4 crate keeps blocks on the stack).
+pub const STACK_SIZE: u64 = 48 * 1024;
+/// Address space for each: the stack at the upper end, a guard below.
 const SLOT_SIZE: u64 = 64 * 1024;
 /// Free stacks that stay mapped.
 const KEPT: usize = 64;
