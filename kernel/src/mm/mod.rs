@@ -43,6 +43,10 @@ pub fn space() -> &'static AddressSpace<MachineTlb> {
 }
 
 /// Makes the address space, with its places shifted at random as on Linux.
+///
+/// Never inlined: it builds the space, 16 KiB, on the stack before it is moved to its place. As a part of its caller's frame
+/// that would lie below all that the caller does next, and mounting the root needs most of a kernel stack.
+#[inline(never)]
 pub fn init() -> Result<(), frames::OutOfMemory> {
     let stack_top = stack_top();
     let config = Config {
