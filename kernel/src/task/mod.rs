@@ -145,7 +145,6 @@ pub fn spawn_kernel_thread(
     let thread = Arc::new(Thread::new(0, Kind::Kernel, Some(stack), Default::default()));
     let len = name.len().min(15);
     thread.name.lock()[..len].copy_from_slice(&name.as_bytes()[..len]);
-    sched::prepare(&thread, top, kernel_thread, 0);
     let start = alloc::boxed::Box::new(KernelStart { entry, argument });
     sched::prepare(&thread, top, kernel_thread, alloc::boxed::Box::into_raw(start) as usize);
     // A kernel thread lives for ever; the scheduler's references come and go.
