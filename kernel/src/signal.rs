@@ -271,13 +271,21 @@ pub fn take_pending(wanted: SigSet) -> Option<SigInfo> {
     taken.map(crate::ipc::signal_taken)
 }
 
+/// Waits for what only a signal to the running thread or the clock brings. Nobody else wakes it, so each wait has a queue of its
+/// own, and sleepers share no lock.
+pub fn wait_undisturbed<T>(
+    deadline_ns: Option<u64>,
+    condition: impl FnMut() -> Option<T>,
+) -> Result<T, ksync::WaitError> {
+    ksync::WaitQueue::new().wait(ksync::Interruptible::Yes, deadline_ns, condition)
+}
+
 /// Waits for a signal of `wanted`, `deadline_ns` at most.
 pub fn wait_for(wanted: SigSet, deadline_ns: Option<u64>) -> Result<SigInfo, Errno> {
-    static NEVER_WOKEN: ksync::WaitQueue = ksync::WaitQueue::new();
     let thread = task::current();
     thread.signals.lock().awaited = wanted.blockable();
     // Signals unpark the thread and count as an interruption, so the queue itself needs no wake-up.
-    let result = NEVER_WOKEN.wait(ksync::Interruptible::Yes, deadline_ns, || take_pending(wanted));
+    let result = wait_undisturbed(deadline_ns, || take_pending(wanted));
     thread.signals.lock().awaited = SigSet::EMPTY;
     match result {
         Ok(info) => Ok(info),

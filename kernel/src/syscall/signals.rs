@@ -85,8 +85,7 @@ pub fn sys_pause() -> Result {
 
 /// Waits until a signal is delivered, and goes on waiting unless it had a handler.
 fn wait_for_handler() -> Result {
-    static NEVER_WOKEN: ksync::WaitQueue = ksync::WaitQueue::new();
-    let _ = NEVER_WOKEN.wait(ksync::Interruptible::Yes, None, || None::<()>);
+    let _ = signal::wait_undisturbed(None, || None::<()>);
     Err(Errno::ERESTARTNOHAND)
 }
 

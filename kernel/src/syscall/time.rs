@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use ksync::{Interruptible, WaitError, WaitQueue};
+use ksync::WaitError;
 use linux_abi::{
     Errno,
     time::{Clock, TimerFlags, Timespec, Timeval, Tms},
@@ -11,7 +11,7 @@ use linux_abi::{
 use super::Result;
 use crate::{
     arch::clock,
-    refuse_once, sched,
+    refuse_once, sched, signal,
     task::{self, PID},
     user::UserPtr,
 };
@@ -157,8 +157,7 @@ fn sleep_rest(deadline_ns: u64, remaining: UserPtr<Timespec>) -> Result {
 }
 
 fn sleep_until(deadline_ns: u64) -> core::result::Result<(), WaitError> {
-    static NEVER_WOKEN: WaitQueue = WaitQueue::new();
-    match NEVER_WOKEN.wait(Interruptible::Yes, Some(deadline_ns), || None::<()>) {
+    match signal::wait_undisturbed(Some(deadline_ns), || None::<()>) {
         Err(WaitError::Interrupted) => Err(WaitError::Interrupted),
         _ => Ok(()),
     }
