@@ -130,8 +130,10 @@ pub mod option {
     pub const SO_RCVBUF: i32 = 8;
     pub const SO_KEEPALIVE: i32 = 9;
     pub const SO_OOBINLINE: i32 = 10;
+    pub const SO_NO_CHECK: i32 = 11;
     pub const SO_PRIORITY: i32 = 12;
     pub const SO_LINGER: i32 = 13;
+    pub const SO_BSDCOMPAT: i32 = 14;
     pub const SO_REUSEPORT: i32 = 15;
     pub const SO_PASSCRED: i32 = 16;
     pub const SO_PEERCRED: i32 = 17;
@@ -139,17 +141,45 @@ pub mod option {
     pub const SO_SNDLOWAT: i32 = 19;
     pub const SO_RCVTIMEO: i32 = 20;
     pub const SO_SNDTIMEO: i32 = 21;
+    pub const SO_BINDTODEVICE: i32 = 25;
+    pub const SO_ATTACH_FILTER: i32 = 26;
+    pub const SO_DETACH_FILTER: i32 = 27;
+    pub const SO_PEERNAME: i32 = 28;
     pub const SO_TIMESTAMP: i32 = 29;
     pub const SO_ACCEPTCONN: i32 = 30;
     pub const SO_PEERSEC: i32 = 31;
     pub const SO_SNDBUFFORCE: i32 = 32;
     pub const SO_RCVBUFFORCE: i32 = 33;
     pub const SO_PASSSEC: i32 = 34;
+    pub const SO_TIMESTAMPNS: i32 = 35;
+    pub const SO_MARK: i32 = 36;
+    pub const SO_TIMESTAMPING: i32 = 37;
     pub const SO_PROTOCOL: i32 = 38;
     pub const SO_DOMAIN: i32 = 39;
+    pub const SO_RXQ_OVFL: i32 = 40;
+    pub const SO_WIFI_STATUS: i32 = 41;
+    pub const SO_PEEK_OFF: i32 = 42;
+    pub const SO_NOFCS: i32 = 43;
+    pub const SO_LOCK_FILTER: i32 = 44;
+    pub const SO_SELECT_ERR_QUEUE: i32 = 45;
+    pub const SO_BUSY_POLL: i32 = 46;
+    pub const SO_MAX_PACING_RATE: i32 = 47;
+    pub const SO_BPF_EXTENSIONS: i32 = 48;
     pub const SO_INCOMING_CPU: i32 = 49;
+    pub const SO_ATTACH_BPF: i32 = 50;
+    pub const SO_ATTACH_REUSEPORT_CBPF: i32 = 51;
+    pub const SO_ATTACH_REUSEPORT_EBPF: i32 = 52;
+    pub const SO_CNX_ADVICE: i32 = 53;
+    pub const SO_MEMINFO: i32 = 55;
     pub const SO_INCOMING_NAPI_ID: i32 = 56;
+    pub const SO_COOKIE: i32 = 57;
     pub const SO_PEERGROUPS: i32 = 59;
+    pub const SO_ZEROCOPY: i32 = 60;
+    pub const SO_TXTIME: i32 = 61;
+    pub const SO_BINDTOIFINDEX: i32 = 62;
+    pub const SO_PREFER_BUSY_POLL: i32 = 69;
+    pub const SO_NETNS_COOKIE: i32 = 71;
+    pub const SO_BUF_LOCK: i32 = 72;
 }
 
 abi_enum! {
