@@ -1,6 +1,6 @@
 //! The bytes of a packet.
 
-use core::fmt;
+use core::{fmt, ptr, sync::atomic::AtomicPtr};
 
 use arrayvec::ArrayVec;
 use frames::{PAGE_SIZE, PageRef};
@@ -98,6 +98,18 @@ pub struct Packet {
     pub checksum: Checksum,
     /// What it is to be cut into, or was put together from.
     pub segmentation: Option<Segmentation>,
+    /// Index of the interface that it came in on; 0 until somebody says so.
+    pub interface: u32,
+    link: Chain,
+}
+
+/// The link to another packet. A copy of a packet is in no list.
+struct Chain(AtomicPtr<Packet>);
+
+impl Clone for Chain {
+    fn clone(&self) -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
 }
 
 impl Default for Packet {
@@ -124,6 +136,8 @@ impl Packet {
             body_len: 0,
             checksum: Checksum::Unverified,
             segmentation: None,
+            interface: 0,
+            link: Chain(AtomicPtr::new(ptr::null_mut())),
         }
     }
 
@@ -289,6 +303,12 @@ impl Packet {
     /// Frames' worth of memory that the packet keeps from other uses, in bytes: what a socket's buffer accounts for.
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.body.len() * PAGE_SIZE
+    }
+
+    /// The link of a list whose members are packets, for whoever owns the packet to use as it likes: nothing here
+    /// looks at it. Null from the beginning.
+    pub fn link(&mut self) -> &mut *mut Self {
+        self.link.0.get_mut()
     }
 
     /// Calls `each` for the parts of the range until one falls short; sums up what they did. The first error counts
