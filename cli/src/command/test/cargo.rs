@@ -199,9 +199,13 @@ fn parse_results(text: &str) -> Tally {
 
 /// What the test harness printed about failures, without the rest.
 fn failures(text: &str) -> String {
+    // Each test program that fails has a section of its own, which ends with its result.
+    let mut is_inside = false;
     text.lines()
-        .skip_while(|line| *line != "failures:")
-        .filter(|line| !line.starts_with("test result: ok") && !line.starts_with("running "))
+        .filter(|line| {
+            is_inside = (is_inside || *line == "failures:") && !line.starts_with("test result: ");
+            is_inside && !line.is_empty()
+        })
         .collect::<Vec<_>>()
         .join("\n")
 }
@@ -216,5 +220,14 @@ mod tests {
                     test result: FAILED. 10 passed; 1 failed; 3 ignored; 0 measured; 0 filtered out; finished in 1.00s\n";
         assert_eq!(parse_results(text), Tally { passed: 12, failed: 1, skipped: 3 });
         assert_eq!(parse_results("nothing"), Tally::default());
+    }
+
+    #[test]
+    fn only_failures_are_shown() {
+        let text = "running 1 test\n.\ntest result: ok. 1 passed; 0 failed\n\n\nrunning 1 test\nF\n\nfailures:\n\n\
+                    ---- a stdout ----\nb\n\nfailures:\n    a\n\ntest result: FAILED. 0 passed; 1 failed\n\n\
+                    running 1 test\n.\ntest result: ok. 1 passed; 0 failed\n\n";
+        assert_eq!(failures(text), "failures:\n---- a stdout ----\nb\nfailures:\n    a");
+        assert_eq!(failures("running 0 tests\n\n"), "");
     }
 }
