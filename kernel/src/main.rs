@@ -119,10 +119,7 @@ extern "C" fn init(_: usize) -> ! {
         Ok(()) => task::park_forever(),
         Err(error) => error,
     };
-    ::log::error!("{error}");
-    device::control::send(format_args!("panic {error}"));
-    device::flush_output();
-    power::emergency_exit()
+    power::not_started(&error)
 }
 
 /// The host tool sends the process a signal, as `kill(2)` from outside of it would.

@@ -29,6 +29,7 @@ pub fn end(end: End) -> ! {
     let ended = GuestMessage::Boot { name: "end", ns: clock::now_ns() };
     log::info!("the program has ended: {end:?}");
     fs::at_exit();
+    report_damage();
     match end {
         End::Exited(status) => device::control::send(format_args!("{ended}\n{}", GuestMessage::Exit(status))),
         End::Killed(signal) => {
@@ -38,6 +39,22 @@ pub fn end(end: End) -> ! {
     }
     device::flush_output();
     device::power_off()
+}
+
+/// Ends the machine because there is no program that could run. `why` is a sentence.
+pub fn not_started(why: &str) -> ! {
+    log::error!("{why}");
+    report_damage();
+    device::control::send(GuestMessage::NotStarted(why));
+    device::flush_output();
+    device::power_off()
+}
+
+/// A program may make of a damaged file whatever it likes: the host tool says what lies behind it.
+fn report_damage() {
+    if let Some(how) = ext4::first_damage() {
+        device::control::send(GuestMessage::Damaged(how));
+    }
 }
 
 /// Tells the host tool of a panic, with nothing but polling.

@@ -41,6 +41,11 @@ public class Program {
                     System.out.println("flood");
                 }
             }
+            case "crash" -> {
+                var field = sun.misc.Unsafe.class.getDeclaredField("theUnsafe");
+                field.setAccessible(true);
+                ((sun.misc.Unsafe) field.get(null)).putAddress(0x123000, 1);
+            }
             default -> throw new IllegalArgumentException(args[0]);
         }
     }

@@ -2,5 +2,6 @@
 
 pub mod bench;
 pub mod build;
+mod hotspot_report;
 pub mod run;
 pub mod test;

@@ -2,6 +2,7 @@
 
 use std::{io, path::Path};
 
+use super::hotspot_report;
 use crate::{
     application::{self, Description},
     failure::{Failure, Result, STATUS_TOOL_FAILED},
@@ -98,6 +99,12 @@ enum Log {
 fn conclude(report: &Report, seen: Log) -> Result<u8> {
     for file in &report.files {
         eprintln!("crema: the program left {}", file.display());
+        for line in hotspot_report::backtrace(file) {
+            eprintln!("crema:   {line}");
+        }
+    }
+    if let Some(how) = &report.damage {
+        eprintln!("crema: the image is damaged, which the program may have suffered from: {how}");
     }
     let log = report.folder.kernel_log();
     let with_log = |sentence: String| {
@@ -118,6 +125,9 @@ fn conclude(report: &Report, seen: Log) -> Result<u8> {
         End::Interrupted(number) => Ok(128 + number),
         // SIGPIPE, as for any program that writes to a closed pipe.
         End::OutputClosed => Ok(128 + 13),
+        End::NotStarted(why) => {
+            Err(Failure::new(format!("{why} (the kernel's log is in {})", log.display())))
+        }
         End::Panic(text) => Err(with_log(format!("the kernel panicked: {text}"))),
         End::OutOfTime => Err(with_log("the machine did not power off after its program had ended".into())),
         End::Unexplained(complaint) if complaint.is_empty() => {

@@ -159,6 +159,19 @@ pub fn read_file(image: &Path, guest: &str) -> Result<Option<Vec<u8>>> {
     Ok((complaints == 0 && !output.stdout.is_empty()).then_some(output.stdout))
 }
 
+/// The number of the first block of a file or folder in an image, for tests that damage it.
+pub fn first_block(image: &Path, guest: &str) -> Result<u64> {
+    let mut debugfs = e2fsprogs("debugfs");
+    debugfs.arg("-R").arg(format!("blocks \"{guest}\"")).arg(image);
+    let output = output(debugfs, "debugfs")?;
+    let blocks = String::from_utf8_lossy(&output.stdout);
+    blocks
+        .split_whitespace()
+        .next()
+        .and_then(|block| block.parse().ok())
+        .ok_or_else(|| Failure::new(format!("{guest} has no block in {}", image.display())))
+}
+
 /// What a file turns out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {

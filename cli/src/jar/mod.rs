@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use zip::ZipArchive;
+use zip::{ZipArchive, result::ZipError};
 
 use self::manifest::Manifest;
 use crate::failure::{Failure, Result, reason};
@@ -47,8 +47,7 @@ impl Jar {
                 "{shown} is a class file, not a jar: it is run with --classpath FOLDER --main CLASS"
             )));
         }
-        let mut archive = ZipArchive::new(BufReader::new(file))
-            .map_err(|error| Failure::new(format!("{shown} is not a jar: {error}")))?;
+        let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| not_a_jar(&shown, &error))?;
         let manifest = match archive.by_name("META-INF/MANIFEST.MF") {
             Ok(entry) => {
                 let mut bytes = Vec::new();
@@ -111,6 +110,17 @@ impl ClassVersion {
     fn release(self) -> JavaRelease {
         JavaRelease(u32::from(self.0).saturating_sub(44))
     }
+}
+
+/// What is said of a file that cannot be read as a zip archive.
+fn not_a_jar(shown: &impl std::fmt::Display, error: &ZipError) -> Failure {
+    Failure::new(match error {
+        // The words of the zip crate are about places in the format (APPNOTE.TXT), not about files.
+        ZipError::InvalidArchive(_) => {
+            format!("{shown} is not a jar or an image, or it is damaged or cut off")
+        }
+        error => format!("{shown} is not a jar that can be read: {error}"),
+    })
 }
 
 /// Looks for `class` in `class_path` (jars and folders, in order) as the JVM will, and judges what it finds.

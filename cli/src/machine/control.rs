@@ -25,6 +25,10 @@ pub enum Message {
     Signal(u8),
     /// The kernel cannot go on.
     Panic(String),
+    /// The kernel could not start the program, and why.
+    NotStarted(String),
+    /// The image's file system turned out to be damaged, and how.
+    Damaged(String),
     /// An amount of memory.
     Memory {
         name: String,
@@ -126,6 +130,8 @@ fn parse_line(line: &str) -> Option<Message> {
         // signal(7): 64 is the last real-time signal, and 128+64 still fits an exit status.
         "signal" => rest.parse().ok().filter(|number| (1..=64).contains(number)).map(Message::Signal),
         "panic" => Some(Message::Panic(rest.to_string())),
+        "not-started" => Some(Message::NotStarted(rest.to_string())),
+        "damaged" => Some(Message::Damaged(rest.to_string())),
         "memory" => {
             let (name, bytes) = rest.rsplit_once(' ')?;
             Some(Message::Memory { name: name.to_string(), bytes: bytes.parse().ok()? })
@@ -171,7 +177,8 @@ mod tests {
 
     #[test]
     fn each_message_is_read() {
-        let text = b"boot application 1234\nmemory kernel heap 42\nexit 7\nsignal 6\npanic oh no: x\n";
+        let text = b"boot application 1234\nmemory kernel heap 42\nexit 7\nsignal 6\npanic oh no: x\n\
+            not-started no such file\ndamaged a directory\n";
         assert_eq!(
             decode(&[text]),
             [
@@ -180,6 +187,8 @@ mod tests {
                 Message::Exit(7),
                 Message::Signal(6),
                 Message::Panic("oh no: x".into()),
+                Message::NotStarted("no such file".into()),
+                Message::Damaged("a directory".into()),
             ]
         );
     }

@@ -78,6 +78,8 @@ pub enum End {
     Signal(u8),
     /// The kernel could not go on.
     Panic(String),
+    /// The kernel could not start the program, and why.
+    NotStarted(String),
     /// The user ended the machine with this signal.
     Interrupted(u8),
     /// Nobody reads our standard output any more.
@@ -108,6 +110,8 @@ pub struct Report {
     pub marks: Vec<(String, Duration)>,
     /// Amounts of memory in bytes.
     pub memory: Vec<(String, u64)>,
+    /// How the image's file system showed that it is damaged, if it did.
+    pub damage: Option<String>,
     /// Files that the guest sent.
     pub files: Vec<PathBuf>,
     pub folder: RunFolder,
@@ -239,6 +243,7 @@ struct State {
     interrupts: u32,
     marks: Vec<(String, Duration)>,
     memory: Vec<(String, u64)>,
+    damage: Option<String>,
     files: Vec<PathBuf>,
     /// The file that is being received; `None` in it if it cannot be kept.
     file: Option<Option<File>>,
@@ -374,6 +379,12 @@ impl Conversation {
                 let text = Symbolizer::new(self.names.clone()).annotate(&text).into_owned();
                 state.end = Some(End::Panic(text));
             }
+            Message::NotStarted(why) => {
+                state.end.get_or_insert(End::NotStarted(why));
+            }
+            Message::Damaged(how) => {
+                state.damage.get_or_insert(how);
+            }
             Message::FileStart { name, .. } => {
                 state.file = Some(self.folder.guest_file(&name).map(|(path, file)| {
                     state.files.push(path);
@@ -398,9 +409,9 @@ impl Conversation {
     }
 
     fn report(self, complaint: &str, elapsed: Duration) -> Report {
-        let State { end, marks, memory, files, .. } = self.state;
+        let State { end, marks, memory, damage, files, .. } = self.state;
         let end = end.unwrap_or_else(|| End::Unexplained(complaint.to_string()));
-        Report { end, marks, memory, files, folder: self.folder, elapsed }
+        Report { end, marks, memory, damage, files, folder: self.folder, elapsed }
     }
 }
 

@@ -73,6 +73,7 @@ pub fn start_program() -> Result<(), String> {
         Errno::ENOENT => {
             format!("the program {path}, or the interpreter that it asks for, is not in the image")
         }
+        Errno::EUCLEAN => format!("cannot start {path}: the file system is damaged"),
         Errno::ENOEXEC | Errno::ELIBBAD => format!("{path} is not a program for x86-64"),
         error => format!("cannot start {path}: {error:?}"),
     })?;

@@ -68,6 +68,7 @@ impl GuestOutput {
         let what = match end {
             End::Exit(_) | End::Signal(_) => return None,
             End::Panic(text) => format!("the kernel panicked: {text}"),
+            End::NotStarted(why) => format!("the program was not started: {why}"),
             End::OutOfTime => "it took too long".into(),
             End::OutputClosed => "it printed without end".into(),
             End::Interrupted(_) => "it was interrupted".into(),

@@ -3,6 +3,8 @@
 //! What can be tested without a machine is tested in `cli/tests`; this is about streams, signals, statuses
 //! and images.
 
+mod failures;
+
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
@@ -33,7 +35,7 @@ type Verdict = Result<(), String>;
 
 type Check = fn(&Fixture) -> Verdict;
 
-const CHECKS: [(&str, Check); 9] = [
+const CHECKS: [(&str, Check); 14] = [
     ("hello", hello),
     ("everything-is-passed-on", everything_is_passed_on),
     ("input-is-streamed", input_is_streamed),
@@ -43,6 +45,11 @@ const CHECKS: [(&str, Check); 9] = [
     ("closed-output-ends-the-machine", closed_output_ends_the_machine),
     ("system-calls-are-traced", system_calls_are_traced),
     ("a-killed-tool-leaves-no-machine", a_killed_tool_leaves_no_machine),
+    ("mistakes-get-a-sentence", failures::mistakes_get_a_sentence),
+    ("an-unusable-kvm-is-told", failures::an_unusable_kvm_is_told),
+    ("damaged-images-are-told", failures::damaged_images_are_told),
+    ("a-crash-of-the-jvm-is-told", failures::a_crash_of_the_jvm_is_told),
+    ("a-panic-of-the-kernel-is-told", failures::a_panic_of_the_kernel_is_told),
 ];
 
 pub struct ToolSuite;
@@ -88,6 +95,8 @@ struct Fixture {
     folder: ScratchFolder,
     tool: PathBuf,
     root: PathBuf,
+    /// The kernel that the machines boot.
+    kernel: PathBuf,
     /// Options of every call that boots.
     common: Vec<String>,
 }
@@ -111,7 +120,8 @@ impl Fixture {
         if let Some(kernel) = &context.options.kernel {
             common.push(format!("--kernel={}", kernel.display()));
         }
-        Ok(Self { folder, tool, root: context.project.root().to_path_buf(), common })
+        let kernel = context.project.kernel(context.options.kernel.as_deref())?;
+        Ok(Self { folder, tool, root: context.project.root().to_path_buf(), kernel, common })
     }
 
     fn path(&self, name: &str) -> String {

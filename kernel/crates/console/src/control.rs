@@ -29,6 +29,10 @@ pub enum GuestMessage<'a> {
     Signal(u8),
     /// The kernel is dying.
     Panic(&'a str),
+    /// The program could not be started, and why.
+    NotStarted(&'a str),
+    /// The image's file system turned out to be damaged, and how.
+    Damaged(&'a str),
     /// So many bytes of a file follow.
     File {
         /// Its name.
@@ -73,6 +77,8 @@ impl fmt::Display for GuestMessage<'_> {
             Self::Exit(status) => write!(f, "exit {status}"),
             Self::Signal(number) => write!(f, "signal {number}"),
             Self::Panic(text) => write!(f, "panic {}", Clean::Line(text)),
+            Self::NotStarted(text) => write!(f, "not-started {}", Clean::Line(text)),
+            Self::Damaged(text) => write!(f, "damaged {}", Clean::Line(text)),
             Self::File { name, len } => write!(f, "file {} {len}", Clean::Word(name)),
             Self::Memory { name, bytes } => write!(f, "memory {} {bytes}", Clean::Word(name)),
         }
@@ -220,6 +226,8 @@ mod tests {
         assert_eq!(line(GuestMessage::Exit(143)), "exit 143");
         assert_eq!(line(GuestMessage::Signal(9)), "signal 9");
         assert_eq!(line(GuestMessage::Panic("a\nb\tc\0d")), "panic a b c d");
+        assert_eq!(line(GuestMessage::NotStarted("no\nsuch file")), "not-started no such file");
+        assert_eq!(line(GuestMessage::Damaged("a directory")), "damaged a directory");
         assert_eq!(line(GuestMessage::File { name: "hs err\n.log", len: 5 }), "file hs_err_.log 5");
         assert_eq!(line(GuestMessage::Memory { name: "", bytes: 1 }), "memory _ 1");
     }
