@@ -160,7 +160,7 @@ static void read_config(struct run *run) {
             run->environment[environment++] = value;
         else if (strncmp(record, "cwd=", 4) == 0)
             run->folder = value;
-        else if (strncmp(record, "hostname=", 9) == 0)
+        else if (strncmp(record, "net.hostname=", 13) == 0)
             run->host_name = value;
     }
     if (arguments == 0)

@@ -12,6 +12,7 @@ mod image;
 mod jar;
 mod linux_guest;
 mod machine;
+mod network;
 mod options;
 mod project;
 mod scratch;

@@ -3,9 +3,12 @@
 //! Responsible for syntax and for checks that need nothing but the words themselves. Not for defaults that
 //! depend on the host (memory, CPUs, accelerator): those are `machine::choice`.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use run_config::{InterfaceAddress, NetChannels};
+
+use crate::network::{self, forward::PortForward, link::Link};
 
 /// Boots a jar inside the Crema unikernel.
 #[derive(Debug, Parser)]
@@ -18,7 +21,7 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Boot a jar, or an image made by `crema build`, and exit with the program's exit status
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// Make a bootable image of a jar
     Build(BuildOptions),
     /// Run the tests of the project
@@ -36,6 +39,8 @@ pub struct RunOptions {
     pub application: ApplicationOptions,
     #[command(flatten)]
     pub machine: MachineOptions,
+    #[command(flatten)]
+    pub network: NetworkOptions,
     #[command(flatten)]
     pub log: LogOptions,
     /// Arguments of the program
@@ -99,6 +104,52 @@ pub struct MachineOptions {
     /// Boot this kernel in place of the project's own
     #[arg(long, hide = true, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
+}
+
+/// What it is connected to.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Network")]
+pub struct NetworkOptions {
+    /// Forward a port of the host to one of the guest, such as 8080:80 or 0.0.0.0:5353:53/udp; the host's port 0 means any free one.
+    /// May be given again
+    #[arg(short = 'p', long = "publish", value_name = "[HOSTADDR:]HOST:GUEST[/tcp|/udp]")]
+    pub forwards: Vec<PortForward>,
+    /// What the guest is connected to: user (QEMU's user networking, the default), user:restrict (the same, but the guest gets
+    /// nowhere), none, tap:NAME, socket:listen=ADDRESS:PORT, socket:connect=ADDRESS:PORT, socket:mcast=GROUP:PORT, or
+    /// socket:dgram=REMOTE:PORT,local=LOCAL:PORT
+    #[arg(long = "net", value_name = "LINK")]
+    pub link: Option<Link>,
+    /// An address of the guest, in place of DHCP or of IPv6 autoconfiguration; may be given again
+    #[arg(long = "ip", value_name = "ADDRESS/LENGTH", value_parser = network::parse_interface_address)]
+    pub addresses: Vec<InterfaceAddress>,
+    /// The router; may be given again for the other family
+    #[arg(long = "gateway", value_name = "ADDRESS")]
+    pub gateways: Vec<IpAddr>,
+    /// A name server; may be given again
+    #[arg(long, value_name = "ADDRESS")]
+    pub dns: Vec<IpAddr>,
+    /// The guest's name
+    #[arg(long, value_name = "NAME", value_parser = network::parse_hostname)]
+    pub hostname: Option<String>,
+    /// Whether each connection's packets go straight to the thread that reads them
+    #[arg(long = "net-channels", value_enum, default_value_t)]
+    pub channels: NetChannelsChoice,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum NetChannelsChoice {
+    #[default]
+    On,
+    Off,
+}
+
+impl From<NetChannelsChoice> for NetChannels {
+    fn from(choice: NetChannelsChoice) -> Self {
+        match choice {
+            NetChannelsChoice::On => Self::On,
+            NetChannelsChoice::Off => Self::Off,
+        }
+    }
 }
 
 /// What is shown beside the program's own output.
@@ -265,6 +316,24 @@ mod tests {
             "z",
             "--java-opt",
             "-Xlog:gc",
+            "-p",
+            "8080:80",
+            "-p",
+            "[::1]:53:53/udp",
+            "--net",
+            "user:restrict",
+            "--ip",
+            "10.0.2.9/24",
+            "--ip",
+            "fec0::9/64",
+            "--gateway",
+            "10.0.2.2",
+            "--dns",
+            "10.0.2.3",
+            "--hostname",
+            "zoo-1",
+            "--net-channels",
+            "off",
             "--verbose",
             "--trace-syscalls",
             "--",
@@ -284,6 +353,14 @@ mod tests {
         assert_eq!(run.application.class_path, ["x:y", "z"]);
         assert_eq!(run.application.java_options, ["-Xlog:gc"]);
         assert_eq!(run.args, ["-m", "x"]);
+        let network = run.network;
+        assert_eq!(network.forwards, ["8080:80", "[::1]:53:53/udp"].map(|text| text.parse().unwrap()));
+        assert_eq!(network.link, Some("user:restrict".parse().unwrap()));
+        assert_eq!(network.addresses, ["10.0.2.9/24", "fec0::9/64"].map(|text| text.parse().unwrap()));
+        assert_eq!(network.gateways, ["10.0.2.2"].map(|text| text.parse::<IpAddr>().unwrap()));
+        assert_eq!(network.dns, ["10.0.2.3"].map(|text| text.parse::<IpAddr>().unwrap()));
+        assert_eq!(network.hostname.as_deref(), Some("zoo-1"));
+        assert_eq!(network.channels, NetChannelsChoice::Off);
     }
 
     #[test]
@@ -299,6 +376,13 @@ mod tests {
             &["run", "a.jar", "-m", "99999999999999999999G"],
             &["run", "a.jar", "-m", "-1"],
             &["run", "a.jar", "--program", "x"],
+            &["run", "a.jar", "-p", "80"],
+            &["run", "a.jar", "--net", "bridge"],
+            &["run", "a.jar", "--ip", "10.0.2.15"],
+            &["run", "a.jar", "--gateway", "router"],
+            &["run", "a.jar", "--dns", "10.0.2.256"],
+            &["run", "a.jar", "--hostname", "a b"],
+            &["run", "a.jar", "--net-channels", "maybe"],
             &["build", "a.jar"],
         ] {
             assert!(parse(words).is_err(), "{words:?}");

@@ -66,6 +66,19 @@ fn outputs_that_must_not_be_overwritten() {
 }
 
 #[test]
+fn networks_that_cannot_be() {
+    let folder = tempfile::tempdir().unwrap();
+    // What is wrong with the network is told before anything is looked at or built.
+    let none = folder.path().join("none.jar").display().to_string();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    assert_mistake(&["run", &none, "-p", &format!("{port}:80")], "is taken already");
+    assert_mistake(&["run", &none, "--net", "none", "-p", "0:80"], "-p needs --net user");
+    assert_mistake(&["run", &none, "--net", "tap:nonesuch0"], "there is no network interface nonesuch0");
+    assert_mistake(&["run", &none, "--ip", "192.168.0.9/24"], "is not in QEMU's user network");
+}
+
+#[test]
 fn wrong_calls() {
     for words in [&[][..], &["run"], &["run", "x.jar", "--nonsense"], &["run", "x.jar", "y"], &["sing"]] {
         let output = crema(words);

@@ -13,6 +13,7 @@ use crate::{
         session::{self, End, Events, OnInterrupt, Report, Setup, Streams},
         stream::{Input, Output, host_stream},
     },
+    network::Network,
     options::{ApplicationOptions, RunOptions},
     project::Project,
 };
@@ -22,6 +23,8 @@ const SHOWN_LOG_LINES: usize = 20;
 
 /// Runs, and returns the exit status.
 pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
+    // First, as nothing is built yet that would make the user wait for a mistake.
+    let network = Network::plan(&options.network)?;
     let target = options.target.as_deref();
     let made_before = match target {
         Some(path) if path.is_file() => ext4::kind_of(path)? != ext4::Kind::Other,
@@ -56,6 +59,7 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
     let mut config = config;
     config.trace_syscalls = options.log.trace_syscalls;
     config.verbose = options.log.verbose;
+    network.configure(&mut config);
     let terminals = [rustix::termios::isatty(io::stdin()), rustix::termios::isatty(io::stdout())];
     config.tty = terminals == [true, true];
 
@@ -63,6 +67,7 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
         Some(version) => eprintln!("crema: {choice}, OpenJDK {version}"),
         None => eprintln!("crema: {choice}"),
     }
+    network.forwards().iter().for_each(|forward| eprintln!("crema: {forward}"));
     let show_log = options.log.verbose || options.log.trace_syscalls;
     let output = |stream: io::Result<std::fs::File>| -> Result<Output> {
         // Closed by whoever started us, as in `>&-`: what is written there is lost, as for any program.
@@ -78,6 +83,7 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
         choice: &choice,
         kernel: &kernel,
         linux: None,
+        network: &network,
         image,
         config: &config,
         folder: RunFolder::new(project)?,

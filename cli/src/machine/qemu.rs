@@ -17,6 +17,7 @@ use run_config::{FW_CFG_FILE, port};
 use super::choice::{Accelerator, Choice};
 use crate::{
     failure::{Failure, Result},
+    network::Network,
     options::MachineKind,
 };
 
@@ -102,6 +103,7 @@ pub struct Boot<'a> {
     pub choice: &'a Choice,
     pub kernel: &'a Path,
     pub linux: Option<&'a LinuxBoot>,
+    pub network: &'a Network,
     pub image: &'a Path,
     /// File with the encoded run configuration.
     pub config: &'a Path,
@@ -157,6 +159,7 @@ pub fn arguments(boot: &Boot) -> Vec<String> {
         }
     }
     add("-device", DEBUG_EXIT);
+    words.extend(boot.network.arguments(bus));
     words.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(String::from));
     words
 }

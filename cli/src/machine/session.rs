@@ -30,6 +30,7 @@ use super::{
 use crate::{
     application,
     failure::{Failure, Result},
+    network::Network,
     scratch::ScratchFolder,
     symbolize::{Filter, Sources, Symbolizer},
 };
@@ -43,6 +44,7 @@ pub struct Setup<'a> {
     pub kernel: &'a Path,
     /// For the Linux guest that Crema is compared with.
     pub linux: Option<&'a LinuxBoot>,
+    pub network: &'a Network,
     pub image: &'a Path,
     pub config: &'a RunConfig,
     pub folder: RunFolder,
@@ -175,6 +177,7 @@ pub fn run(setup: Setup, streams: Streams, Events { sender, events }: Events) ->
         choice: setup.choice,
         kernel: setup.kernel,
         linux: setup.linux,
+        network: setup.network,
         image: setup.image,
         config: &config,
         channels: scratch.path(),

@@ -19,6 +19,7 @@ use crate::{
         session::{self, End, Events, OnInterrupt, Remote, Report, Setup, Streams},
         stream::Input,
     },
+    network::Network,
     options::{MachineOptions, MemoryMib},
 };
 
@@ -91,6 +92,7 @@ pub fn run(run: GuestRun, context: &Context) -> Result<GuestOutput> {
         choice: &choice,
         kernel: run.kernel,
         linux: None,
+        network: &Network::none(),
         image: run.image,
         config: &run.config,
         folder: RunFolder::new(&context.project)?,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::{machine::choice::tests::choice, options::MachineKind};
+use crate::{machine::choice::tests::choice, network::Network, options::MachineKind};
 
 /// What a stream was given.
 #[derive(Clone, Default)]
@@ -330,6 +330,7 @@ fn qemu_takes_the_command_line_of_both_machines() {
             choice: &choice(kind, 2),
             kernel: &kernel,
             linux: None,
+            network: &Network::none(),
             image: &image,
             config: &RunConfig::default(),
             folder: RunFolder::at(&run_folder),
@@ -355,6 +356,7 @@ fn what_qemu_says_when_it_does_not_start_is_told() {
         choice: &choice(MachineKind::Q35, 1),
         kernel: &folder.path().join("none"),
         linux: None,
+        network: &Network::none(),
         image: &folder.path().join("none"),
         config: &RunConfig::default(),
         folder: RunFolder::at(folder.path()),

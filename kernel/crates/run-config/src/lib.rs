@@ -12,11 +12,15 @@
 
 extern crate alloc;
 
+mod net;
+
 use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
 use core::fmt;
+
+pub use net::{AddressSource, InterfaceAddress, NetChannels, NetConfig, NotAnInterfaceAddress};
 
 /// Name of the fw_cfg item (QEMU `-fw_cfg name=...,file=...`) that carries the configuration.
 pub const FW_CFG_FILE: &str = "opt/org.crema/run";
@@ -43,8 +47,10 @@ pub struct RunConfig {
     pub env: Vec<String>,
     /// Working directory; `/` if empty.
     pub cwd: String,
-    /// Host name; `crema` if empty.
+    /// Host name; `crema` if empty. The records `hostname` and `net.hostname` mean the same.
     pub hostname: String,
+    /// The network.
+    pub net: NetConfig,
     /// Whether standard input and output are a terminal on the host.
     pub tty: bool,
     /// Whether every system call is written to the kernel log.
@@ -82,27 +88,32 @@ impl fmt::Display for ParseError {
 impl core::error::Error for ParseError {}
 
 impl RunConfig {
-    /// Reads the records in `bytes`. A key given twice adds (`arg`, `env`) or replaces (all others).
+    /// Reads the records in `bytes`. A key given twice adds (`arg`, `env`, `net.address`, `net.gateway`, `net.dns`) or replaces (all
+    /// others).
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let text = core::str::from_utf8(bytes).map_err(|_| ParseError::NotUtf8)?;
         let mut config = Self::default();
         for record in text.split_terminator('\0') {
             let (key, value) =
                 record.split_once('=').ok_or_else(|| ParseError::NoEqualsSign(record.to_string()))?;
+            let bad_value = || ParseError::BadValue { key: key.to_string(), value: value.to_string() };
             let flag = || match value {
                 "0" => Ok(false),
                 "1" => Ok(true),
-                _ => Err(ParseError::BadValue { key: key.to_string(), value: value.to_string() }),
+                _ => Err(bad_value()),
             };
             match key {
                 "arg" => config.args.push(value.to_string()),
                 "env" => config.env.push(value.to_string()),
                 "cwd" => config.cwd = value.to_string(),
-                "hostname" => config.hostname = value.to_string(),
+                "hostname" | "net.hostname" => config.hostname = value.to_string(),
                 "tty" => config.tty = flag()?,
                 "trace-syscalls" => config.trace_syscalls = flag()?,
                 "verbose" => config.verbose = flag()?,
-                _ => return Err(ParseError::UnknownKey(key.to_string())),
+                _ => match net::Key::named(key) {
+                    Some(net_key) => config.net.set(net_key, value).ok_or_else(bad_value)?,
+                    None => return Err(ParseError::UnknownKey(key.to_string())),
+                },
             }
         }
         Ok(config)
@@ -128,11 +139,14 @@ impl RunConfig {
         for env in &self.env {
             record("env", env)?;
         }
-        for (key, value) in [("cwd", &self.cwd), ("hostname", &self.hostname)] {
+        for (key, value) in [("cwd", &self.cwd), ("net.hostname", &self.hostname)] {
             if !value.is_empty() {
                 record(key, value)?;
             }
         }
+        let mut carried = Some(());
+        self.net.records(|key, value| carried = carried.and_then(|()| record(key, &value.to_string())));
+        carried?;
         let flags = [("tty", self.tty), ("trace-syscalls", self.trace_syscalls), ("verbose", self.verbose)];
         for (key, value) in flags {
             if value {
@@ -154,6 +168,13 @@ mod tests {
             env: ["A=b".to_string()].to_vec(),
             cwd: "/app".into(),
             hostname: "h".into(),
+            net: NetConfig {
+                source: AddressSource::Static,
+                addresses: ["10.0.0.5/24", "fd00::5/64"].map(|text| text.parse().unwrap()).to_vec(),
+                gateways: ["10.0.0.1", "fe80::1"].map(|text| text.parse().unwrap()).to_vec(),
+                dns: ["10.0.0.2".parse().unwrap()].to_vec(),
+                channels: NetChannels::Off,
+            },
             tty: true,
             trace_syscalls: false,
             verbose: true,
@@ -171,5 +192,25 @@ mod tests {
             RunConfig::parse(b"tty=yes\0"),
             Err(ParseError::BadValue { key: "tty".into(), value: "yes".into() })
         );
+        for record in [
+            "net.config=auto",
+            "net.address=10.0.0.5",
+            "net.gateway=x",
+            "net.dns=10.0.0.256",
+            "net.channels=1",
+        ] {
+            let (key, value) = record.split_once('=').unwrap();
+            let refused = ParseError::BadValue { key: key.into(), value: value.into() };
+            assert_eq!(RunConfig::parse(record.as_bytes()), Err(refused));
+        }
+        assert_eq!(RunConfig::parse(b"net.mtu=1\0"), Err(ParseError::UnknownKey("net.mtu".into())));
+    }
+
+    #[test]
+    fn the_network_is_automatic_unless_told_otherwise() {
+        let config = RunConfig::parse(b"net.hostname=a\0net.config=dhcp\0net.channels=on\0").unwrap();
+        assert_eq!(config.hostname, "a");
+        assert_eq!(config.net, NetConfig::default());
+        assert_eq!(RunConfig::parse(b"hostname=a\0"), Ok(config));
     }
 }
