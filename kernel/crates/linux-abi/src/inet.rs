@@ -53,6 +53,7 @@ pub mod ip_option {
     pub const IP_PASSSEC: i32 = 18;
     pub const IP_TRANSPARENT: i32 = 19;
     pub const IP_ORIGDSTADDR: i32 = 20;
+    pub const IP_RECVORIGDSTADDR: i32 = 20;
     pub const IP_MINTTL: i32 = 21;
     pub const IP_NODEFRAG: i32 = 22;
     pub const IP_CHECKSUM: i32 = 23;
@@ -143,6 +144,7 @@ pub mod ipv6_option {
     pub const IPV6_ADDR_PREFERENCES: i32 = 72;
     pub const IPV6_MINHOPCOUNT: i32 = 73;
     pub const IPV6_ORIGDSTADDR: i32 = 74;
+    pub const IPV6_RECVORIGDSTADDR: i32 = 74;
     pub const IPV6_TRANSPARENT: i32 = 75;
     pub const IPV6_UNICAST_IF: i32 = 76;
     pub const IPV6_RECVFRAGSIZE: i32 = 77;

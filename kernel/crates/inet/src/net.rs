@@ -1,0 +1,107 @@
+//! What all sockets of the machine share.
+
+use alloc::sync::{Arc, Weak};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
+
+use ip::Stack;
+
+use crate::{
+    ports::{ConflictRule, PortTable},
+    stream::TcpSocket,
+    udp::UdpSocket,
+};
+
+/// Secrets, each to be filled with random bytes of its own.
+pub struct Keys {
+    /// For the choice of TCP's and UDP's ports.
+    pub port_choice: [[u8; 16]; 2],
+    /// For sharing what comes among sockets with `SO_REUSEPORT`.
+    pub port_sharing: [[u8; 16]; 2],
+    /// For TCP's initial sequence numbers, timestamps and cookies.
+    pub tcp: [u8; 48],
+    /// For the table of flows.
+    pub flows: [u8; 16],
+}
+
+/// Ports from which free ones are taken (`net.ipv4.ip_local_port_range`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// The first one.
+    pub first: u16,
+    /// The last one, not below the first.
+    pub last: u16,
+}
+
+/// What `/proc/sys/net` sets, and sockets heed.
+pub struct Settings {
+    /// `ip_local_port_range`: the first port in the upper half, the last in the lower.
+    local_ports: AtomicU32,
+    /// `net.core.somaxconn`.
+    pub max_backlog: AtomicU32,
+    /// `net.core.rmem_default`, `rmem_max`.
+    pub receive_buffer: [AtomicU32; 2],
+    /// `net.core.wmem_default`, `wmem_max`.
+    pub send_buffer: [AtomicU32; 2],
+    /// `net.ipv4.ip_default_ttl`.
+    pub default_ttl: AtomicU32,
+    /// `net.ipv4.tcp_fastopen`, `tcp_fin_timeout`, `tcp_keepalive_time`, `_intvl`, `_probes`, `tcp_syn_retries`,
+    /// `tcp_retries2`, `tcp_max_syn_backlog`, in this order: seconds and counts.
+    pub tcp: [AtomicI32; 8],
+}
+
+impl Settings {
+    const fn new() -> Self {
+        Self {
+            local_ports: AtomicU32::new(32_768 << 16 | 60_999),
+            max_backlog: AtomicU32::new(linux_abi::socket::SOMAXCONN),
+            receive_buffer: [AtomicU32::new(212_992), AtomicU32::new(4 << 20)],
+            send_buffer: [AtomicU32::new(212_992), AtomicU32::new(4 << 20)],
+            default_ttl: AtomicU32::new(64),
+            tcp: [
+                AtomicI32::new(1),
+                AtomicI32::new(60),
+                AtomicI32::new(7200),
+                AtomicI32::new(75),
+                AtomicI32::new(9),
+                AtomicI32::new(6),
+                AtomicI32::new(15),
+                AtomicI32::new(4096),
+            ],
+        }
+    }
+
+    /// The range of free ports.
+    pub fn local_ports(&self) -> PortRange {
+        let ports = self.local_ports.load(Relaxed);
+        PortRange { first: (ports >> 16) as u16, last: ports as u16 }
+    }
+
+    /// Sets it. `range.first` must not be above `range.last`.
+    pub fn set_local_ports(&self, range: PortRange) {
+        self.local_ports.store(u32::from(range.first) << 16 | u32::from(range.last), Relaxed);
+    }
+}
+
+/// What all sockets share: one for each machine.
+pub struct Net {
+    /// IP.
+    pub ip: Arc<Stack>,
+    /// Who is bound to which port of TCP.
+    pub tcp_ports: Arc<PortTable<Weak<TcpSocket>>>,
+    /// Who is bound to which port of UDP.
+    pub udp_ports: Arc<PortTable<Weak<UdpSocket>>>,
+    /// What can be set.
+    pub settings: Settings,
+}
+
+impl Net {
+    /// The network over `ip`.
+    pub fn new(ip: Arc<Stack>, keys: &Keys) -> Arc<Self> {
+        Arc::new(Self {
+            ip,
+            tcp_ports: PortTable::new(ConflictRule::Tcp, keys.port_choice[0], keys.port_sharing[0]),
+            udp_ports: PortTable::new(ConflictRule::Udp, keys.port_choice[1], keys.port_sharing[1]),
+            settings: Settings::new(),
+        })
+    }
+}
