@@ -38,9 +38,9 @@ mod batch;
 mod channel;
 mod classify;
 mod counters;
+mod hash;
 mod key;
 mod queue;
-mod sip_hash;
 mod sync;
 mod table;
 
@@ -48,7 +48,12 @@ pub use batch::{Batch, Processing};
 pub use channel::{Arm, Channel, Consumer, Interest, Receiver, Rejected};
 pub use classify::{Arrival, Classified, Flow, Framing, Headers, SlowReason, classify};
 pub use counters::Counters;
+pub use hash::HashKey;
 pub use key::{FlowKey, Transport};
 pub use queue::Packets;
-pub use sip_hash::HashKey;
 pub use table::FlowTable;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -92,16 +92,20 @@ impl Suite for LoomSuite {
     }
 
     fn names(&self, context: &Context) -> Result<Vec<String>> {
-        let folder = context.project.root().join("kernel/crates");
-        let entries = fs::read_dir(&folder).map_err(Failure::io("read", &folder))?;
-        let mut names: Vec<String> = entries
-            .filter_map(|entry| entry.ok())
-            .filter(|entry| {
-                fs::read_to_string(entry.path().join("Cargo.toml"))
-                    .is_ok_and(|text| text.contains("cfg(loom)"))
-            })
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect();
+        let mut names = Vec::new();
+        for folder in ["kernel/crates", "."] {
+            let folder = context.project.root().join(folder);
+            let entries = fs::read_dir(&folder).map_err(Failure::io("read", &folder))?;
+            names.extend(
+                entries
+                    .filter_map(|entry| entry.ok())
+                    .filter(|entry| {
+                        fs::read_to_string(entry.path().join("Cargo.toml"))
+                            .is_ok_and(|text| text.contains("cfg(loom)"))
+                    })
+                    .filter_map(|entry| entry.file_name().into_string().ok()),
+            );
+        }
         names.sort();
         Ok(names)
     }

@@ -1,0 +1,5 @@
+//! Tests against models, on the host.
+
+mod channel;
+mod classify;
+mod table;
