@@ -50,7 +50,9 @@ impl<N: Linked> Queue<N> {
             return Err(node);
         }
         let node = Box::into_raw(node);
-        let mut newest = self.newest.load(Ordering::Relaxed);
+        // A guess, which the exchange corrects. Where another thread may come between, loom finds by an object's last
+        // access only: a load here would hide from it the look of whoever takes packets out.
+        let mut newest = if cfg!(loom) { ptr::null_mut() } else { self.newest.load(Ordering::Relaxed) };
         loop {
             // SAFETY: the node came out of a box and is in no list yet, so it is valid, and nobody else's.
             *unsafe { &mut *node }.link() = newest;
