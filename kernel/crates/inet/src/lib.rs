@@ -18,22 +18,29 @@
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+#![expect(clippy::vec_box, reason = "packets go from vector to vector, and are not moved in memory")]
 
 extern crate alloc;
 
 mod address;
+mod ingress;
 mod membership;
 mod net;
 mod options;
 mod ports;
 mod socket_core;
 mod stream;
+mod transport;
 mod udp;
+mod worker;
 
 pub use address::{Endpoint, Family};
-pub use net::{Keys, Net, PortRange, Settings};
+pub use ingress::{Flow, Ingress};
+pub use net::{Keys, Machine, Net, PortRange, Settings};
 pub use options::{IpOptions, Ipv6Options, MulticastOptions, ReceiveV4, ReceiveV6};
 pub use ports::{Binding, BoundAddress, ConflictRule, Incoming, Phase, PortClaim, PortTable};
 pub use socket_core::{BufferLock, Common, Endpoints, Options, SocketCore, Switches, Timeout, Timestamps};
-pub use stream::TcpSocket;
+pub use stream::{TcpCounters, TcpMemory, TcpSocket, TimeWaitFlow, TimeWaits};
+pub use transport::Transports;
 pub use udp::UdpSocket;
+pub use worker::{Deferred, SlowPathFull, Worker};

@@ -4,11 +4,14 @@ use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
 
 use ip::Stack;
+use netchannels::{Counters, FlowTable, HashKey, Processing};
 
 use crate::{
+    ingress::Flow,
     ports::{ConflictRule, PortTable},
-    stream::TcpSocket,
+    stream::{ResetLimit, TcpCounters, TcpMemory, TcpSocket, TimeWaits},
     udp::UdpSocket,
+    worker::Worker,
 };
 
 /// Secrets, each to be filled with random bytes of its own.
@@ -82,10 +85,36 @@ impl Settings {
     }
 }
 
+/// What of the machine bounds and shapes its network.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// CPUs.
+    pub cpus: usize,
+    /// Memory, in bytes.
+    pub memory_bytes: usize,
+    /// Who runs the protocols (`--net-channels`).
+    pub processing: Processing,
+}
+
 /// What all sockets share: one for each machine.
 pub struct Net {
     /// IP.
     pub ip: Arc<Stack>,
+    /// Whose a packet is.
+    pub flows: FlowTable<Flow>,
+    /// What `netchannels` counts.
+    pub counters: Counters,
+    /// What no thread of the application does.
+    pub worker: Arc<Worker>,
+    /// Connections that are over.
+    pub time_wait: TimeWaits,
+    /// Memory of all TCP connections.
+    pub tcp_memory: TcpMemory,
+    /// What is counted of TCP.
+    pub tcp_counters: TcpCounters,
+    pub(crate) tcp_secrets: Arc<tcp::Secrets>,
+    pub(crate) reset_limit: ResetLimit,
+    processing: Processing,
     /// Who is bound to which port of TCP.
     pub tcp_ports: Arc<PortTable<Weak<TcpSocket>>>,
     /// Who is bound to which port of UDP.
@@ -96,12 +125,26 @@ pub struct Net {
 
 impl Net {
     /// The network over `ip`.
-    pub fn new(ip: Arc<Stack>, keys: &Keys) -> Arc<Self> {
+    pub fn new(ip: Arc<Stack>, keys: &Keys, machine: Machine) -> Arc<Self> {
         Arc::new(Self {
             ip,
+            flows: FlowTable::new(HashKey::new(keys.flows)),
+            counters: Counters::new(machine.cpus),
+            worker: Worker::new(),
+            time_wait: TimeWaits::default(),
+            tcp_memory: TcpMemory::new(machine.memory_bytes),
+            tcp_counters: TcpCounters::default(),
+            tcp_secrets: Arc::new(tcp::Secrets::new(keys.tcp)),
+            reset_limit: ResetLimit::default(),
+            processing: machine.processing,
             tcp_ports: PortTable::new(ConflictRule::Tcp, keys.port_choice[0], keys.port_sharing[0]),
             udp_ports: PortTable::new(ConflictRule::Udp, keys.port_choice[1], keys.port_sharing[1]),
             settings: Settings::new(),
         })
+    }
+
+    /// Who runs the protocols.
+    pub fn processing(&self) -> Processing {
+        self.processing
     }
 }

@@ -275,6 +275,15 @@ impl<T: Clone> PortTable<T> {
         takers.map(|entry| entry.owner.clone()).collect()
     }
 
+    /// All owners on one port.
+    pub fn owners_at(&self, port: u16) -> Vec<T> {
+        let ports = self.ports.lock();
+        ports
+            .by_number
+            .get(&port)
+            .map_or_else(Vec::new, |port| port.entries().map(|entry| entry.owner.clone()).collect())
+    }
+
     /// All owners, by port.
     pub fn owners(&self) -> Vec<T> {
         let ports = self.ports.lock();
