@@ -13,6 +13,7 @@ use run_config::RunConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    appliance::Manifest,
     failure::{Failure, Result},
     image::{
         ext4,
@@ -22,7 +23,8 @@ use crate::{
         system_files,
     },
     jar::{self, Jar},
-    options::ApplicationOptions,
+    network::forward::PortForward,
+    options::{ApplicationOptions, MachineOptions, MemoryMib, NetworkOptions},
     project::Project,
 };
 
@@ -56,6 +58,31 @@ pub struct Description {
     java_options: Vec<String>,
     env: Vec<String>,
     args: Vec<String>,
+    /// Absent in images of jars.
+    #[serde(default)]
+    defaults: Defaults,
+}
+
+/// What an image of an appliance is run on, unless a run says otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Defaults {
+    memory_mib: Option<u64>,
+    cpus: Option<u32>,
+    /// As `-p` takes them.
+    ports: Vec<String>,
+    hostname: Option<String>,
+}
+
+impl Defaults {
+    pub fn of_appliance(appliance: &Manifest) -> Self {
+        Self {
+            memory_mib: appliance.memory.map(|memory| memory.0),
+            cpus: appliance.cpus,
+            ports: appliance.ports.iter().map(PortForward::words).collect(),
+            hostname: appliance.hostname.clone(),
+        }
+    }
 }
 
 /// What is started. All paths are the guest's.
@@ -121,6 +148,18 @@ impl Description {
         Ok(RunConfig { args: command, env, cwd: APP_FOLDER.into(), ..RunConfig::default() })
     }
 
+    /// Completes the options of a run by what the image says.
+    pub fn complete(&self, machine: &mut MachineOptions, network: &mut NetworkOptions) -> Result<()> {
+        let Defaults { memory_mib, cpus, ports, hostname } = &self.defaults;
+        machine.memory = machine.memory.or(memory_mib.map(MemoryMib));
+        machine.cpus = machine.cpus.or(*cpus);
+        let ports = ports.iter().map(|text| text.parse()).collect::<Result<Vec<PortForward>, String>>();
+        let ports =
+            ports.map_err(|problem| Failure::new(format!("the image has a port of which {problem}")))?;
+        network.complete(&ports, hostname.as_ref());
+        Ok(())
+    }
+
     /// Reads the description of an image, or says how the image is damaged.
     pub fn of_image(image: &Path) -> Result<Self> {
         let damaged = |how: &str| {
@@ -172,6 +211,7 @@ pub fn pack(
     target: Option<&Path>,
     options: &ApplicationOptions,
     args: &[String],
+    defaults: &Defaults,
     project: &Project,
 ) -> Result<(Recipe, Description)> {
     let (mut recipe, launch, jdk) = match &options.program {
@@ -205,6 +245,7 @@ pub fn pack(
         java_options: options.java_options.clone(),
         env: options.env.clone(),
         args: args.to_vec(),
+        defaults: defaults.clone(),
     };
     description.add_to(&mut recipe)?;
     Ok((recipe, description))
@@ -363,6 +404,7 @@ mod tests {
             java_options: vec!["-Xa".into()],
             env: vec!["A=1".into(), "B=2".into()],
             args: vec!["built".into()],
+            defaults: Defaults::default(),
         }
     }
 

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod appliance;
 mod application;
 mod command;
 mod failure;
@@ -40,6 +41,7 @@ fn perform(command: &Command) -> Result<u8> {
     match command {
         Command::Run(options) => command::run::run(options, &project),
         Command::Build(options) => command::build::build(options, &project).map(|()| 0),
+        Command::Lock(options) => command::lock::lock(options, &project).map(|()| 0),
         Command::Test(options) => command::test::test(options, &project),
         Command::Bench(options) => command::bench::bench(options, &project).map(|()| 0),
     }

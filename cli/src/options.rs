@@ -20,20 +20,22 @@ pub struct Options {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Boot a jar, or an image made by `crema build`, and exit with the program's exit status
+    /// Boot a jar, an appliance, or an image made by `crema build`, and exit with the program's exit status
     Run(Box<RunOptions>),
-    /// Make a bootable image of a jar
+    /// Make a bootable image of a jar or an appliance
     Build(BuildOptions),
+    /// Resolve the jars that an appliance has from the Maven registry, and note their checksums
+    Lock(LockOptions),
     /// Run the tests of the project
     Test(TestOptions),
     /// Measure the kernel
     Bench(BenchOptions),
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct RunOptions {
-    /// A jar, or an image made by `crema build`
-    #[arg(value_name = "JAR|IMAGE", required_unless_present_any = ["class_path", "program"])]
+    /// A jar, a folder with a crema.toml, or an image made by `crema build`
+    #[arg(value_name = "JAR|APP|IMAGE", required_unless_present_any = ["class_path", "program"])]
     pub target: Option<PathBuf>,
     #[command(flatten)]
     pub application: ApplicationOptions,
@@ -50,8 +52,8 @@ pub struct RunOptions {
 
 #[derive(Debug, Args)]
 pub struct BuildOptions {
-    /// A jar
-    #[arg(value_name = "JAR", required_unless_present_any = ["class_path", "program"])]
+    /// A jar, or a folder with a crema.toml
+    #[arg(value_name = "JAR|APP", required_unless_present_any = ["class_path", "program"])]
     pub target: Option<PathBuf>,
     /// Where to write the image
     #[arg(short, long, value_name = "IMAGE")]
@@ -61,6 +63,13 @@ pub struct BuildOptions {
     /// Arguments of the program, unless a run gives others
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct LockOptions {
+    /// A folder with a crema.toml
+    #[arg(value_name = "APP")]
+    pub appliance: PathBuf,
 }
 
 /// What is run, and how the JVM is started.
@@ -134,6 +143,19 @@ pub struct NetworkOptions {
     /// Whether each connection's packets go straight to the thread that reads them
     #[arg(long = "net-channels", value_enum, default_value_t)]
     pub channels: NetChannelsChoice,
+}
+
+impl NetworkOptions {
+    /// Takes ports and a name where the user gave none. On a link that is not QEMU's user networking nothing can be forwarded.
+    pub fn complete(&mut self, forwards: &[PortForward], hostname: Option<&String>) {
+        let forwarding = matches!(self.link, None | Some(Link::User(_)));
+        if self.forwards.is_empty() && forwarding {
+            self.forwards = forwards.to_vec();
+        }
+        if self.hostname.is_none() {
+            self.hostname = hostname.cloned();
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -1,9 +1,10 @@
-//! `crema build`: an image of a jar, in a file of its own.
+//! `crema build`: an image of a jar or an appliance, in a file of its own.
 
 use std::{fs, path::Path, process::Command};
 
 use crate::{
-    application,
+    appliance::Manifest,
+    application::{self, Defaults},
     failure::{Failure, Result},
     image::{cache::CachedImage, ext4},
     options::BuildOptions,
@@ -30,8 +31,21 @@ pub fn build(options: &BuildOptions, project: &Project) -> Result<()> {
             output.display()
         )));
     }
-    let (recipe, _) =
-        application::pack(options.target.as_deref(), &options.application, &options.args, project)?;
+    let (recipe, _) = match Manifest::of_target(options.target.as_deref())? {
+        Some(appliance) => {
+            let prepared = appliance.prepare(&options.application, project)?;
+            let args = if options.args.is_empty() { &appliance.args } else { &options.args };
+            let defaults = Defaults::of_appliance(&appliance);
+            application::pack(prepared.jar.as_deref(), &prepared.options, args, &defaults, project)?
+        }
+        None => application::pack(
+            options.target.as_deref(),
+            &options.application,
+            &options.args,
+            &Defaults::default(),
+            project,
+        )?,
+    };
     let image = CachedImage::of(&recipe, project)?;
     copy_sparse(image.path(), output)
 }

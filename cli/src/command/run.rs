@@ -1,10 +1,11 @@
-//! `crema run`: boots a jar or an image, and ends as its program ended.
+//! `crema run`: boots a jar, an appliance or an image, and ends as its program ended.
 
 use std::{io, path::Path};
 
 use super::hotspot_report;
 use crate::{
-    application::{self, Description},
+    appliance::Manifest,
+    application::{self, Defaults, Description},
     failure::{Failure, Result, STATUS_TOOL_FAILED},
     image::{cache::CachedImage, ext4},
     machine::{
@@ -23,17 +24,33 @@ const SHOWN_LOG_LINES: usize = 20;
 
 /// Runs, and returns the exit status.
 pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
-    // First, as nothing is built yet that would make the user wait for a mistake.
-    let network = Network::plan(&options.network)?;
-    let target = options.target.as_deref();
-    let made_before = match target {
-        Some(path) if path.is_file() => ext4::kind_of(path)? != ext4::Kind::Other,
-        _ => false,
-    };
-    let cached;
-    let (image, description, config): (&Path, _, _) = match target {
-        Some(path) if made_before => {
+    let mut options = options.clone();
+    let appliance = Manifest::of_target(options.target.as_deref())?;
+    if let Some(appliance) = &appliance {
+        appliance.complete_machine(&mut options.machine);
+        appliance.complete_network(&mut options.network);
+    }
+    let made_before = match options.target.as_deref() {
+        Some(path) if path.is_file() && ext4::kind_of(path)? != ext4::Kind::Other => {
             let description = Description::of_image(path)?;
+            description.complete(&mut options.machine, &mut options.network)?;
+            Some(description)
+        }
+        _ => None,
+    };
+    // Before anything is built, so that nobody waits for a mistake.
+    let network = Network::plan(&options.network)?;
+    if let Some(appliance) = &appliance {
+        let prepared = appliance.prepare(&options.application, project)?;
+        (options.target, options.application) = (prepared.jar, prepared.options);
+        if options.args.is_empty() {
+            options.args = appliance.args.clone();
+        }
+    }
+    let target = options.target.as_deref();
+    let cached;
+    let (image, description, config): (&Path, _, _) = match (target, made_before) {
+        (Some(path), Some(description)) => {
             let config = description.run_config(&options.application, &options.args)?;
             (path, description, config)
         }
@@ -42,7 +59,8 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
             // often than what is in it.
             let packed =
                 ApplicationOptions { env: vec![], java_options: vec![], ..options.application.clone() };
-            let (recipe, description) = application::pack(target, &packed, &[], project)?;
+            let (recipe, description) =
+                application::pack(target, &packed, &[], &Defaults::default(), project)?;
             cached = CachedImage::of(&recipe, project)?;
             let of_run = ApplicationOptions {
                 env: options.application.env.clone(),

@@ -39,7 +39,7 @@ impl Jar {
         })?;
         if file.metadata().is_ok_and(|data| data.is_dir()) {
             return Err(Failure::new(format!(
-                "{shown} is a folder, not a jar: a folder of classes is run with --classpath {shown} --main CLASS"
+                "{shown} is a folder, not a jar: an appliance has a crema.toml, and a folder of classes is run with --classpath {shown} --main CLASS"
             )));
         }
         if class_file::has_magic(&mut file) {

@@ -111,6 +111,11 @@ impl PortForward {
         })
     }
 
+    /// What `-p` takes.
+    pub fn words(&self) -> String {
+        format!("{}:{}/{}", self.host, self.guest_port, self.protocol.name())
+    }
+
     /// How a client of the guest's service spells where it is.
     pub fn location(&self) -> String {
         let ip = match self.host.ip() {
@@ -165,6 +170,9 @@ mod tests {
         assert_eq!(forward("0:80"), all(Protocol::Tcp, "127.0.0.1:0", 80));
         assert_eq!(forward("0.0.0.0:65535:1"), all(Protocol::Tcp, "0.0.0.0:65535", 1));
         assert_eq!(forward("[::1]:8080:80/udp"), all(Protocol::Udp, "[::1]:8080", 80));
+        for text in ["127.0.0.1:8080:80/tcp", "[::1]:8080:80/udp"] {
+            assert_eq!(forward(text).words(), text);
+        }
         assert_eq!(forward("[fe80::1]:1:2"), all(Protocol::Tcp, "[fe80::1]:1", 2));
     }
 
