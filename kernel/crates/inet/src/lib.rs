@@ -23,6 +23,8 @@
 extern crate alloc;
 
 mod address;
+mod counters;
+mod datagram;
 mod ingress;
 mod membership;
 mod net;
@@ -35,6 +37,7 @@ mod udp;
 mod worker;
 
 pub use address::{Endpoint, Family};
+pub use counters::UdpCounters;
 pub use ingress::{Flow, Ingress};
 pub use net::{Keys, Machine, Net, PortRange, Settings};
 pub use options::{IpOptions, Ipv6Options, MulticastOptions, ReceiveV4, ReceiveV6};

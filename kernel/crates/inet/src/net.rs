@@ -7,6 +7,7 @@ use ip::Stack;
 use netchannels::{Counters, FlowTable, HashKey, Processing};
 
 use crate::{
+    Family, UdpCounters,
     ingress::Flow,
     ports::{ConflictRule, PortTable},
     stream::{ResetLimit, TcpCounters, TcpMemory, TcpSocket, TimeWaits},
@@ -121,6 +122,7 @@ pub struct Net {
     pub udp_ports: Arc<PortTable<Weak<UdpSocket>>>,
     /// What can be set.
     pub settings: Settings,
+    udp_counters: [UdpCounters; 2],
 }
 
 impl Net {
@@ -140,11 +142,17 @@ impl Net {
             tcp_ports: PortTable::new(ConflictRule::Tcp, keys.port_choice[0], keys.port_sharing[0]),
             udp_ports: PortTable::new(ConflictRule::Udp, keys.port_choice[1], keys.port_sharing[1]),
             settings: Settings::new(),
+            udp_counters: [UdpCounters::default(), UdpCounters::default()],
         })
     }
 
     /// Who runs the protocols.
     pub fn processing(&self) -> Processing {
         self.processing
+    }
+
+    /// What UDP counts.
+    pub fn udp_counters(&self, family: Family) -> &UdpCounters {
+        &self.udp_counters[family as usize]
     }
 }

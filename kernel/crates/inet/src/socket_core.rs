@@ -7,7 +7,10 @@
 mod common;
 
 use alloc::{sync::Arc, vec::Vec};
-use core::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
+use core::{
+    net::{IpAddr, Ipv4Addr},
+    sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed},
+};
 
 use ip::AddressKind;
 use ksync::{SpinLock, WaitError, platform};
@@ -17,13 +20,15 @@ use linux_abi::{
 };
 use vfs::{Blocking, Pollee};
 
-pub(crate) use common::number;
 pub use common::{BufferLock, Common, Switches, Timeout, Timestamps};
+pub(crate) use common::{number, read_number};
 
 use crate::{
     Net,
     address::{Endpoint, Family},
-    options::{IpOptions, Ipv6Options},
+    membership::Membership,
+    net::PortRange,
+    options::{IpOptions, Ipv6Options, ReceiveV4, ReceiveV6},
     ports::{Binding, BoundAddress, Phase},
 };
 
@@ -64,6 +69,7 @@ pub struct SocketCore {
     error: AtomicU16,
     options: SpinLock<Options>,
     endpoints: SpinLock<Endpoints>,
+    pub(crate) memberships: SpinLock<Vec<Membership>>,
 }
 
 static LAST_ID: AtomicU64 = AtomicU64::new(0);
@@ -99,6 +105,7 @@ impl SocketCore {
             error: AtomicU16::new(0),
             options: SpinLock::new(options),
             endpoints: SpinLock::new(Endpoints { local: unspecified, remote: None }),
+            memberships: SpinLock::new(Vec::new()),
         }
     }
 
@@ -158,7 +165,6 @@ impl SocketCore {
     }
 
     fn bound_address(&self, local: &Endpoint, v6_only: bool) -> BoundAddress {
-        use core::net::IpAddr;
         match local.address {
             IpAddr::V4(address) => BoundAddress::V4(address),
             IpAddr::V6(address) if !address.is_unspecified() => BoundAddress::V6(address),
@@ -192,6 +198,57 @@ impl SocketCore {
             _ if free => Ok(()),
             AddressKind::Tentative | AddressKind::Remote => Err(Errno::EADDRNOTAVAIL),
         }
+    }
+
+    /// Whether an option is on.
+    pub fn has_switch(&self, switch: Switches) -> bool {
+        self.with(|options| options.common.switches.contains(switch))
+    }
+
+    /// `SO_BINDTODEVICE`.
+    pub fn bound_interface(&self) -> u32 {
+        self.with(|options| options.common.interface)
+    }
+
+    /// `IPV6_V6ONLY`.
+    pub fn is_v6_only(&self) -> bool {
+        self.with(|options| options.ipv6.only)
+    }
+
+    /// `IP_RECVERR` or `IPV6_RECVERR`.
+    pub fn wants_errors(&self) -> bool {
+        self.with(|options| match self.family {
+            Family::V4 => options.ip.receive.contains(ReceiveV4::ERROR),
+            Family::V6 => {
+                options.ipv6.receive.contains(ReceiveV6::ERROR)
+                    || options.ip.receive.contains(ReceiveV4::ERROR)
+            }
+        })
+    }
+
+    /// The ports from which a free one is taken: `IP_LOCAL_PORT_RANGE` within the system's.
+    pub fn local_ports(&self) -> PortRange {
+        let system = self.net.settings.local_ports();
+        let [low, high] = self.with(|options| options.ip.local_ports);
+        let low = if low == 0 { system.first } else { low.max(system.first) };
+        let high = if high == 0 { system.last } else { high.min(system.last) };
+        if low <= high { PortRange { first: low, last: high } } else { system }
+    }
+
+    /// A socket that is bound to a link-local address is bound to that link, too.
+    pub fn bind_to_scope(&self, local: &Endpoint) {
+        if let Some(interface) = local.interface() {
+            self.update_options(|options| options.common.interface = interface);
+        }
+    }
+
+    /// The first IPv4 address of an interface.
+    pub fn address_on(&self, interface: u32) -> Option<Ipv4Addr> {
+        let interface = self.net.ip.interface(interface)?;
+        interface.addresses.iter().find_map(|own| match own.address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        })
     }
 
     /// Waits until `attempt` has a result. `EAGAIN` if it has none and must not wait or has waited for `timeout`;

@@ -4,7 +4,7 @@ use alloc::sync::{Arc, Weak};
 
 use ip::{Change, Claim, Datagram, IcmpError, Transport, protocol};
 
-use crate::{Net, stream};
+use crate::{Net, stream, udp};
 
 /// The transports as IP sees them.
 pub struct Transports {
@@ -27,14 +27,17 @@ impl Transport for Transports {
                 stream::deliver(&net, datagram);
                 Claim::Claimed
             }
+            protocol::UDP => udp::deliver(&net, datagram),
             _ => Claim::Unclaimed,
         }
     }
 
     fn icmp_error(&self, error: IcmpError) {
         let Some(net) = self.net.upgrade() else { return };
-        if error.protocol == protocol::TCP {
-            stream::icmp_error(&net, error);
+        match error.protocol {
+            protocol::TCP => stream::icmp_error(&net, error),
+            protocol::UDP => udp::icmp_error(&net, &error),
+            _ => {}
         }
     }
 

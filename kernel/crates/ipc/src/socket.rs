@@ -25,6 +25,15 @@ pub enum Control {
     Rights(Vec<Arc<OpenFile>>),
     /// Who sent it (`SCM_CREDENTIALS`).
     Credentials(Ucred),
+    /// What only some families know.
+    Other {
+        /// Whose (`SOL_IP` and others).
+        level: i32,
+        /// What.
+        kind: i32,
+        /// The data.
+        data: Vec<u8>,
+    },
 }
 
 /// What is sent beside the data.

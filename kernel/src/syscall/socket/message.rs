@@ -39,7 +39,7 @@ fn buffers(header: &MsgHdr) -> core::result::Result<UserBuffers, Errno> {
     UserBuffers::from_iovec(UserPtr::new(header.iov), header.iov_len as usize)
 }
 
-/// Decodes the control data of a message that is sent. Those of other levels are passed over, as by Linux.
+/// Decodes the control data of a message that is sent. Which of other levels mean anything, the family knows.
 fn decode_control(header: &MsgHdr) -> core::result::Result<Vec<Control>, Errno> {
     if header.control == 0 || header.control_len == 0 {
         return Ok(Vec::new());
@@ -61,8 +61,7 @@ fn decode_control(header: &MsgHdr) -> core::result::Result<Vec<Control>, Errno> 
             (SOL_SOCKET, SCM_CREDENTIALS) => {
                 control.push(Control::Credentials(Ucred::read_from_bytes(data).map_err(|_| Errno::EINVAL)?));
             }
-            (SOL_SOCKET, _) => return Err(Errno::EINVAL),
-            _ => {}
+            (level, kind) => control.push(Control::Other { level, kind, data: data.to_vec() }),
         }
         rest = &rest[padded(len).min(rest.len())..];
     }
@@ -84,14 +83,14 @@ struct ControlOut {
 }
 
 impl ControlOut {
-    fn put(&mut self, kind: i32, data: &[u8]) -> core::result::Result<(), Errno> {
+    fn put(&mut self, level: i32, kind: i32, data: &[u8]) -> core::result::Result<(), Errno> {
         if self.room < HEADER {
             self.truncated = true;
             return Ok(());
         }
         let len = (HEADER + data.len()).min(self.room);
         self.truncated |= len < HEADER + data.len();
-        let header = CmsgHdr { len: len as u64, level: SOL_SOCKET, kind };
+        let header = CmsgHdr { len: len as u64, level, kind };
         let place: UserPtr<u8> = UserPtr::new(self.place);
         place.write_slice(header.as_bytes())?;
         place.add(HEADER).write_slice(&data[..len - HEADER])?;
@@ -119,7 +118,7 @@ impl ControlOut {
         if fds.is_empty() {
             return Ok(());
         }
-        let result = self.put(SCM_RIGHTS, fds.as_bytes());
+        let result = self.put(SOL_SOCKET, SCM_RIGHTS, fds.as_bytes());
         if result.is_err() {
             // Nobody knows their numbers.
             fds.into_iter().for_each(|fd| take_back(fd as u32));
@@ -162,7 +161,10 @@ fn receive_one(open: &OpenSocket, message: UserPtr<MsgHdr>, flags: MessageFlags)
     let fd_flags = if closes_on_exec.is_empty() { FdFlags::empty() } else { FdFlags::CLOEXEC };
     for item in control {
         match item {
-            Control::Credentials(credentials) => out.put(SCM_CREDENTIALS, credentials.as_bytes())?,
+            Control::Credentials(credentials) => {
+                out.put(SOL_SOCKET, SCM_CREDENTIALS, credentials.as_bytes())?;
+            }
+            Control::Other { level, kind, data } => out.put(level, kind, &data)?,
             Control::Rights(files) => out.put_rights(files, fd_flags)?,
         }
     }

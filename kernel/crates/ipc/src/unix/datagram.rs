@@ -5,7 +5,7 @@ use core::mem;
 
 use linux_abi::{
     Errno,
-    socket::{MessageFlags, SCM_MAX_FD, SocketType, Ucred},
+    socket::{MessageFlags, SCM_MAX_FD, SOL_SOCKET, SocketType, Ucred},
 };
 use vfs::{Blocking, OpenFile, ReadDst, WriteSrc};
 
@@ -24,6 +24,9 @@ impl UnixSocket {
         for item in control {
             match item {
                 Control::Rights(files) => rights.extend(files),
+                Control::Other { level: SOL_SOCKET, .. } => return Err(Errno::EINVAL),
+                // Those of other levels are passed over (`__scm_send` in `net/core/scm.c`).
+                Control::Other { .. } => {}
                 Control::Credentials(claimed) if claimed.pid != self.credentials.pid => {
                     return Err(Errno::ESRCH);
                 }

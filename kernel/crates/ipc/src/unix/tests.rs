@@ -324,7 +324,7 @@ fn rights(received: Received) -> Vec<Arc<OpenFile>> {
         .into_iter()
         .flat_map(|control| match control {
             Control::Rights(files) => files,
-            Control::Credentials(_) => vec![],
+            Control::Credentials(_) | Control::Other { .. } => vec![],
         })
         .collect()
 }
