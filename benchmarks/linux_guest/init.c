@@ -8,9 +8,13 @@
 // It changes the machine that it runs on, so it refuses to be anything but pid 1 of an initramfs made for it.
 
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ipv6.h>
+#include <net/if.h>
+#include <net/route.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -20,10 +24,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/io.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -34,6 +40,7 @@
 #define MODULE_LIST "/modules/list"
 #define RUN_CONFIG "/run.conf"
 #define WORDS_LIMIT 4096
+#define ADDRESSES_LIMIT 16
 
 // What the tool promises to have put into the initramfs; no other system has it.
 #define MARK "/crema-linux-guest"
@@ -137,6 +144,8 @@ static void await_file(const char *path) {
 struct run {
     char *arguments[WORDS_LIMIT + 1], *environment[WORDS_LIMIT + 1];
     const char *folder, *host_name;
+    char *addresses[ADDRESSES_LIMIT], *gateways[ADDRESSES_LIMIT], *name_servers[ADDRESSES_LIMIT];
+    size_t address_count, gateway_count, name_server_count;
 };
 
 // Records `key=value`, each ended by a NUL byte: the crate run-config.
@@ -162,9 +171,106 @@ static void read_config(struct run *run) {
             run->folder = value;
         else if (strncmp(record, "net.hostname=", 13) == 0)
             run->host_name = value;
+        else if (strncmp(record, "net.address=", 12) == 0 && run->address_count < ADDRESSES_LIMIT)
+            run->addresses[run->address_count++] = value;
+        else if (strncmp(record, "net.gateway=", 12) == 0 && run->gateway_count < ADDRESSES_LIMIT)
+            run->gateways[run->gateway_count++] = value;
+        else if (strncmp(record, "net.dns=", 8) == 0 && run->name_server_count < ADDRESSES_LIMIT)
+            run->name_servers[run->name_server_count++] = value;
     }
     if (arguments == 0)
         fail("no program");
+}
+
+#define DEVICE "eth0"
+
+static void interface_up(int fd, const char *name) {
+    struct ifreq request = {0};
+    strcpy(request.ifr_name, name);
+    if (ioctl(fd, SIOCGIFFLAGS, &request) == -1)
+        fail(name);
+    request.ifr_flags |= IFF_UP;
+    if (ioctl(fd, SIOCSIFFLAGS, &request) == -1)
+        fail(name);
+}
+
+static struct in_addr mask_of(int length) {
+    return (struct in_addr){htonl(length == 0 ? 0 : ~0u << (32 - length))};
+}
+
+// One ADDRESS/LENGTH: netdevice(7), ipv6(7).
+static void add_address(int fd4, int fd6, char *text) {
+    char *slash = strchr(text, '/');
+    struct ifreq request = {0};
+    struct in6_ifreq request6 = {0};
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    strcpy(request.ifr_name, DEVICE);
+    if (!slash)
+        fail(text);
+    *slash = 0;
+    int length = atoi(slash + 1);
+    if (inet_pton(AF_INET, text, &address.sin_addr) == 1) {
+        memcpy(&request.ifr_addr, &address, sizeof address);
+        if (ioctl(fd4, SIOCSIFADDR, &request) == -1)
+            fail(text);
+        address.sin_addr = mask_of(length);
+        memcpy(&request.ifr_netmask, &address, sizeof address);
+        if (ioctl(fd4, SIOCSIFNETMASK, &request) == -1)
+            fail(text);
+        return;
+    }
+    if (inet_pton(AF_INET6, text, &request6.ifr6_addr) != 1 || ioctl(fd4, SIOCGIFINDEX, &request) == -1)
+        fail(text);
+    request6.ifr6_ifindex = request.ifr_ifindex;
+    request6.ifr6_prefixlen = (uint32_t)length;
+    if (ioctl(fd6, SIOCSIFADDR, &request6) == -1)
+        fail(text);
+}
+
+static void add_gateway(int fd4, int fd6, char *text) {
+    struct sockaddr_in gateway = {.sin_family = AF_INET}, any = {.sin_family = AF_INET};
+    struct rtentry route = {.rt_flags = RTF_UP | RTF_GATEWAY};
+    struct in6_rtmsg route6 = {.rtmsg_flags = RTF_UP | RTF_GATEWAY, .rtmsg_metric = 1};
+    struct ifreq request = {0};
+    strcpy(request.ifr_name, DEVICE);
+    if (inet_pton(AF_INET, text, &gateway.sin_addr) == 1) {
+        memcpy(&route.rt_gateway, &gateway, sizeof gateway);
+        memcpy(&route.rt_dst, &any, sizeof any);
+        memcpy(&route.rt_genmask, &any, sizeof any);
+        if (ioctl(fd4, SIOCADDRT, &route) == -1)
+            fail(text);
+        return;
+    }
+    if (inet_pton(AF_INET6, text, &route6.rtmsg_gateway) != 1 || ioctl(fd4, SIOCGIFINDEX, &request) == -1)
+        fail(text);
+    route6.rtmsg_ifindex = request.ifr_ifindex;
+    if (ioctl(fd6, SIOCADDRT, &route6) == -1)
+        fail(text);
+}
+
+// The interfaces, and in the image the resolver's file. There is no DHCP client: the tool says what QEMU's server would.
+static void set_up_network(struct run *run) {
+    int fd4 = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), fd6 = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    interface_up(fd4, "lo");
+    if (if_nametoindex(DEVICE) == 0)
+        return;
+    interface_up(fd4, DEVICE);
+    for (size_t i = 0; i < run->address_count; i++)
+        add_address(fd4, fd6, run->addresses[i]);
+    for (size_t i = 0; i < run->gateway_count; i++)
+        add_gateway(fd4, fd6, run->gateways[i]);
+    close(fd4);
+    close(fd6);
+    FILE *hosts = fopen("/etc/hosts", "ae"), *resolver = fopen("/etc/resolv.conf", "we");
+    if (!hosts || !resolver)
+        fail("/etc");
+    fprintf(hosts, "127.0.0.1 localhost\n::1 localhost\n");
+    if (run->address_count > 0)
+        fprintf(hosts, "%s %s\n", run->addresses[0], run->host_name);
+    for (size_t i = 0; i < run->name_server_count; i++)
+        fprintf(resolver, "nameserver %s\n", run->name_servers[i]);
+    fclose(hosts);
+    fclose(resolver);
 }
 
 // The image becomes the root, with the file systems below it that Crema has there.
@@ -312,6 +418,7 @@ int main(void) {
     if (sethostname(run.host_name, strlen(run.host_name)) == -1)
         fail("host name");
     enter_image();
+    set_up_network(&run);
     tell_memory();
     if (pipe2(input, O_CLOEXEC) == -1)
         fail("pipe");

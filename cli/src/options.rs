@@ -113,6 +113,12 @@ pub struct MachineOptions {
     /// Boot this kernel in place of the project's own
     #[arg(long, hide = true, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
+    /// Boot Debian's cloud kernel in place of the project's own: what the tests themselves are tested with
+    #[arg(long, hide = true, conflicts_with = "kernel")]
+    pub linux: bool,
+    /// QEMU's monitor listens on this UNIX socket
+    #[arg(long, hide = true, value_name = "SOCKET")]
+    pub monitor: Option<PathBuf>,
 }
 
 /// What it is connected to.
@@ -233,6 +239,9 @@ pub struct TestOptions {
     /// Boot this kernel in place of the project's own
     #[arg(long, hide = true, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
+    /// Run the tests of the suite net in a Linux guest, to test these tests
+    #[arg(long, hide = true, conflicts_with = "kernel")]
+    pub linux: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,8 +8,10 @@ use crate::{
     application::{self, Defaults, Description},
     failure::{Failure, Result, STATUS_TOOL_FAILED},
     image::{cache::CachedImage, ext4},
+    linux_guest::LinuxGuest,
     machine::{
         choice::{Choice, Payload},
+        qemu,
         run_folder::RunFolder,
         session::{self, End, Events, OnInterrupt, Report, Setup, Streams},
         stream::{Input, Output, host_stream},
@@ -17,6 +19,7 @@ use crate::{
     network::Network,
     options::{ApplicationOptions, RunOptions},
     project::Project,
+    scratch::ScratchFolder,
 };
 
 /// Lines of the kernel's log that are shown when something went wrong.
@@ -73,13 +76,28 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
     };
     let payload = if description.jdk.is_some() { Payload::Jvm } else { Payload::Program };
     let choice = Choice::make(&options.machine, payload, project)?;
-    let kernel = project.kernel(options.machine.kernel.as_deref())?;
+    let linux = if options.machine.linux { Some(LinuxGuest::prepare(project)?) } else { None };
+    let kernel = match &linux {
+        Some(linux) => linux.kernel().to_path_buf(),
+        None => project.kernel(options.machine.kernel.as_deref())?,
+    };
     let mut config = config;
     config.trace_syscalls = options.log.trace_syscalls;
     config.verbose = options.log.verbose;
-    network.configure(&mut config);
     let terminals = [rustix::termios::isatty(io::stdin()), rustix::termios::isatty(io::stdout())];
     config.tty = terminals == [true, true];
+    let scratch;
+    let linux_boot = match &linux {
+        Some(linux) => {
+            network.configure_statically(&mut config);
+            scratch = ScratchFolder::new_in(&std::env::temp_dir())?;
+            Some(linux.boot(choice.kind, &config, scratch.path())?)
+        }
+        None => {
+            network.configure(&mut config);
+            None
+        }
+    };
 
     match &description.jdk {
         Some(version) => eprintln!("crema: {choice}, OpenJDK {version}"),
@@ -97,16 +115,18 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
         stderr: output(host_stream(io::stderr()))?,
         kernel_log: if show_log { Some(output(host_stream(io::stderr()))?) } else { None },
     };
+    let monitor = options.machine.monitor.as_deref().map_or(vec![], |path| qemu::monitor(path).to_vec());
     let setup = Setup {
         choice: &choice,
         kernel: &kernel,
-        linux: None,
+        linux: linux_boot.as_ref(),
         network: &network,
         image,
         config: &config,
         folder: RunFolder::new(project)?,
         on_interrupt: OnInterrupt::AskThenEnd,
         limit: None,
+        extra: &monitor,
     };
     let report = session::run(setup, streams, Events::new())?;
     conclude(&report, if show_log { Log::Shown } else { Log::Kept })

@@ -100,9 +100,10 @@ impl LinuxGuest {
             MachineKind::Microvm => "virtio_mmio",
         };
         let mut list = String::new();
-        for module in
-            modules::in_order(&self.package.modules(), &[bus, "virtio_blk", "virtio_console", "virtio_rng"])?
-        {
+        for module in modules::in_order(
+            &self.package.modules(),
+            &[bus, "virtio_blk", "virtio_console", "virtio_net", "virtio_rng"],
+        )? {
             let path = format!("modules/{}.ko", module.name);
             archive.file(&path, 0o444, &module.bytes);
             list += &format!("/{path}\n");

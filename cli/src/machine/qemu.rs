@@ -109,6 +109,8 @@ pub struct Boot<'a> {
     pub config: &'a Path,
     /// Folder with the sockets.
     pub channels: &'a Path,
+    /// Further words of the command line.
+    pub extra: &'a [String],
 }
 
 /// The words of the command line after the program's name.
@@ -160,6 +162,7 @@ pub fn arguments(boot: &Boot) -> Vec<String> {
     }
     add("-device", DEBUG_EXIT);
     words.extend(boot.network.arguments(bus));
+    words.extend_from_slice(boot.extra);
     words.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(String::from));
     words
 }
@@ -171,6 +174,11 @@ pub fn accelerator_and_cpu(accelerator: Accelerator) -> (&'static str, &'static 
         Accelerator::Kvm => ("kvm", "max,migratable=off,+invtsc"),
         Accelerator::Tcg => ("tcg,thread=multi", "max"),
     }
+}
+
+/// The words with which QEMU's monitor listens on a UNIX socket.
+pub fn monitor(socket: &Path) -> [String; 2] {
+    ["-monitor".into(), format!("unix:{},server=on,wait=off", quoted(socket))]
 }
 
 /// A path as QEMU's option lists want it: a comma is doubled.

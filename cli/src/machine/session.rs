@@ -51,6 +51,8 @@ pub struct Setup<'a> {
     pub on_interrupt: OnInterrupt,
     /// After so long the machine is ended.
     pub limit: Option<Duration>,
+    /// Further words of QEMU's command line.
+    pub extra: &'a [String],
 }
 
 /// What is done about Ctrl-C and the like.
@@ -181,6 +183,7 @@ pub fn run(setup: Setup, streams: Streams, Events { sender, events }: Events) ->
         image: setup.image,
         config: &config,
         channels: scratch.path(),
+        extra: setup.extra,
     };
     let started = Instant::now();
     let mut machine = qemu::Process::start(&qemu::arguments(&boot))?;

@@ -27,6 +27,7 @@ use crate::{
 
 /// The network of QEMU's user networking, and who is in it: the documentation of QEMU, "Using the user mode network stack".
 const USER_NETWORK: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 0, 2, 0), 24);
+const USER_GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 const USER_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 const USER_DNS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
 const USER_NETWORK_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0), 64);
@@ -108,6 +109,16 @@ impl Network {
     pub fn configure(&self, config: &mut RunConfig) {
         config.net = self.config.clone();
         config.hostname = self.hostname.clone();
+    }
+
+    /// Tells a kernel without a DHCP client: the same, with what QEMU's user networking would have told it.
+    pub fn configure_statically(&self, config: &mut RunConfig) {
+        self.configure(config);
+        if let (Link::User(_), AddressSource::Dhcp) = (&self.link, config.net.source) {
+            config.net.source = AddressSource::Static;
+            config.net.addresses.extend(InterfaceAddress::new(USER_GUEST.into(), USER_NETWORK.1));
+            complete_for_user(&mut config.net);
+        }
     }
 
     pub fn forwards(&self) -> &[PortForward] {
@@ -276,6 +287,9 @@ mod tests {
         let mut config = RunConfig::default();
         network.configure(&mut config);
         assert_eq!(config, RunConfig::default());
+        network.configure_statically(&mut config);
+        assert_eq!(config.net.addresses, ["10.0.2.15/24"].map(|text| text.parse().unwrap()));
+        assert_eq!(config.net.gateways, [IpAddr::V4(USER_GATEWAY)]);
         assert_eq!(Network::none().arguments("pci"), [""; 0]);
     }
 

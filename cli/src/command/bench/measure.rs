@@ -103,6 +103,7 @@ fn once(workload: &Workload, kernel: &Path, linux: Option<&LinuxBoot>, project: 
         folder: RunFolder::new(project)?,
         on_interrupt: OnInterrupt::End,
         limit: Some(LIMIT),
+        extra: &[],
     };
     let stdout = Captured::default();
     let streams = Streams {

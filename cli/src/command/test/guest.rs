@@ -98,6 +98,7 @@ pub fn run(run: GuestRun, context: &Context) -> Result<GuestOutput> {
         folder: RunFolder::new(&context.project)?,
         on_interrupt: OnInterrupt::End,
         limit: Some(run.limit),
+        extra: &[],
     };
     let events = Events::new();
     let (stdout, stderr) = (Captured::default(), Captured::default());

@@ -109,6 +109,7 @@ impl Default for Play {
             on_interrupt: OnInterrupt::AskThenEnd,
             interrupts: vec![],
             limit: None,
+            extra: &[],
         }
     }
 }
@@ -336,6 +337,7 @@ fn qemu_takes_the_command_line_of_both_machines() {
             folder: RunFolder::at(&run_folder),
             on_interrupt: OnInterrupt::End,
             limit: Some(Duration::from_secs(60)),
+            extra: &[],
         };
         let streams = Streams {
             stdin: Input::Empty,
@@ -362,6 +364,7 @@ fn what_qemu_says_when_it_does_not_start_is_told() {
         folder: RunFolder::at(folder.path()),
         on_interrupt: OnInterrupt::End,
         limit: None,
+        extra: &[],
     };
     let streams = Streams {
         stdin: Input::Empty,
