@@ -38,6 +38,8 @@ pub enum Ipv4Config {
 pub struct Ipv6Config {
     /// Whether router advertisements are heeded (`accept_ra`, `autoconf`).
     pub autoconfiguration: Autoconfiguration,
+    /// What the interface's own addresses end with.
+    pub identifiers: InterfaceIdentifiers,
     /// Addresses from the user, and their prefixes' lengths.
     pub addresses: Vec<(Ipv6Addr, u8)>,
     /// Default gateways from the user, the preferred one first.
@@ -52,6 +54,17 @@ pub enum Autoconfiguration {
     On,
     /// They are ignored.
     Off,
+}
+
+/// What the addresses end with that an interface makes for itself (`addr_gen_mode`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InterfaceIdentifiers {
+    /// The hardware address in the form of an EUI-64 (RFC 4291, appendix A), as Linux does by default: known before the
+    /// machine boots.
+    #[default]
+    Eui64,
+    /// Something different for each prefix, from which nobody learns the hardware address (RFC 7217).
+    StablePrivacy,
 }
 
 /// What the resolver is to know.

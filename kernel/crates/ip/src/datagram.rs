@@ -73,8 +73,8 @@ pub enum IcmpErrorKind {
     Unreachable {
         /// The error for the socket.
         errno: Errno,
-        /// Whether Linux reports it to a socket that did not ask with `IP_RECVERR`, and TCP gives up at it while it
-        /// connects.
+        /// Whether Linux reports it also to a socket of UDP or ICMP that did not ask with `IP_RECVERR`. (TCP gives
+        /// up at any while it connects, and at none later.)
         fatal: bool,
     },
     /// Its time to live, or that of its fragments, was over (`EHOSTUNREACH`).

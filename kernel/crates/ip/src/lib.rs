@@ -16,25 +16,45 @@
 
 #![no_std]
 #![forbid(unsafe_code)]
+#![allow(clippy::vec_box, reason = "batches of packets are handed on, and a packet is large")]
 
 extern crate alloc;
 
 mod address;
+mod arp;
 mod change;
 mod config;
+mod control;
 mod counters;
 mod datagram;
+mod dhcp;
+mod fragment;
+mod icmp;
+mod input;
+mod interface;
 mod loopback;
 mod multicast;
+mod ndp;
+mod neighbour;
 mod output;
+mod path_mtu;
+mod prefix;
+mod rate_limit;
+mod reassembly;
 mod route;
+mod slaac;
 mod snapshot;
+mod source;
 mod stack;
+mod table;
+mod wire;
 
 pub use address::{AddressFlags, AddressKind, Scope};
 pub use change::Change;
-pub use config::{Autoconfiguration, DnsConfig, InterfaceConfig, Ipv4Config, Ipv6Config};
-pub use counters::{Icmpv4Counters, Icmpv6Counters, IpCounters};
+pub use config::{
+    Autoconfiguration, DnsConfig, InterfaceConfig, InterfaceIdentifiers, Ipv4Config, Ipv6Config,
+};
+pub use counters::{IcmpCounters, IpCounters};
 pub use datagram::{Claim, Datagram, IcmpError, IcmpErrorKind, Transport};
 pub use loopback::Loopback;
 pub use multicast::{FilterMode, SourceFilter};
@@ -58,6 +78,15 @@ pub mod protocol {
     pub const UDP: u8 = 17;
     /// Internet Control Message Protocol for IPv6.
     pub const ICMPV6: u8 = 58;
+}
+
+/// Numbers of IPv6's extension headers (RFC 8200, 4).
+pub(crate) mod extension {
+    pub(crate) const HOP_BY_HOP: u8 = 0;
+    pub(crate) const ROUTING: u8 = 43;
+    pub(crate) const FRAGMENT: u8 = 44;
+    pub(crate) const NONE: u8 = 59;
+    pub(crate) const DESTINATION: u8 = 60;
 }
 
 /// Index of the loopback interface, as on Linux.
