@@ -109,7 +109,6 @@ impl Default for Play {
             on_interrupt: OnInterrupt::AskThenEnd,
             interrupts: vec![],
             limit: None,
-            extra: &[],
         }
     }
 }
