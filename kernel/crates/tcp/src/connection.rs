@@ -1,13 +1,36 @@
 //! One connection.
+//!
+//! Positions in both streams are 64 bits wide inside: [`FIRST`] is the SYN's, and they never wrap. Sequence numbers
+//! are made from them, and turned into them, at the edge ([`Connection::wire`], [`Connection::acknowledged_position`],
+//! [`Connection::received_position`]); so nothing in between can overflow or compare the wrong way around.
+
+mod acknowledge;
+mod application;
+mod create;
+mod input;
+mod output;
+mod recovery;
+mod report;
+mod timer;
 
 use alloc::{boxed::Box, vec::Vec};
 
 use bitflags::bitflags;
 use linux_abi::Errno;
-use packet::{Fragment, Packet};
-use vfs::{ReadDst, WriteSrc};
+use packet::Packet;
 
-use crate::{Info, Isn, Options, Path, Segment, SeqNumber, TimeWait, Tuple};
+pub(crate) use create::{Handshake, announced_mss, default_mss, initial_window, receive_shift};
+use recovery::{Rack, Recovery};
+pub(crate) use timer::SYN_ACK_RETRIES;
+use timer::Timers;
+
+use crate::{
+    Options, Path, SeqNumber, TimeWait, Tuple, congestion::Congestion, receive_queue::ReceiveQueue,
+    rtt::RoundTrip, scoreboard::Scoreboard, send_buffer::SendBuffer,
+};
+
+/// Position of a SYN. Far enough from 0 that what is up to a window older has a position too.
+const FIRST: u64 = 1 << 32;
 
 /// States (RFC 9293, 3.3.2) by the numbers that Linux gives them (uapi `linux/tcp_states.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +113,8 @@ pub enum Linger {
 /// What an ICMP error says about a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IcmpError {
-    /// The other end, its network or its port cannot be reached. `hard` ones end a connection that is not yet
-    /// established with this error; otherwise it is kept as the reason for a time-out (RFC 5461).
+    /// The other end, its network or its port cannot be reached. It ends a connection that is not yet established
+    /// with this error; otherwise it is kept as the reason for a time-out (RFC 5461).
     Unreachable {
         /// What the application is told.
         errno: Errno,
@@ -103,255 +126,255 @@ pub enum IcmpError {
     },
 }
 
+/// The timestamps of a connection that has them.
+#[derive(Clone, Copy, Debug)]
+struct Timestamping {
+    /// The value to be echoed (TS.Recent).
+    recent: u32,
+    /// When it came.
+    recent_ns: u64,
+}
+
+/// When acknowledgements go out.
+#[derive(Debug)]
+struct Acknowledging {
+    /// One is owed.
+    is_pending: bool,
+    /// It goes out with the call that is under way.
+    is_urgent: bool,
+    /// So many go out at once, not delayed (Linux's "quick" mode).
+    quick: u8,
+    /// What is received is answered with data, so that acknowledgements may wait for it ("pingpong").
+    is_interactive: bool,
+    /// When the last one that answered something useless went out: such answers are rationed (RFC 5961, 7).
+    last_challenge_ns: Option<u64>,
+}
+
+/// The measurement of how fast the application reads, after which the receive buffer grows.
+#[derive(Debug)]
+struct ReadRate {
+    since_ns: u64,
+    /// Position of the first unread byte then.
+    position: u64,
+    /// Bytes that were read in the last round trip before.
+    bytes: u64,
+    /// Round-trip time as a receiver sees it.
+    rtt_ns: u64,
+}
+
+/// What urgent data are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Urgent {
+    None,
+    /// The byte at this position is urgent, and has not come yet.
+    Announced(u64),
+    /// The byte at this position is urgent, and here.
+    Here(u64, u8),
+    /// It was read out of line; the stream is not there yet.
+    Read(u64),
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    segments_in: u32,
+    segments_out: u32,
+    data_segments_in: u32,
+    data_segments_out: u32,
+    bytes_acknowledged: u64,
+    bytes_received: u64,
+    bytes_sent: u64,
+    bytes_retransmitted: u64,
+    retransmissions: u32,
+    delivered: u64,
+    duplicates_told: u32,
+    ahead: u32,
+    reorderings: u32,
+    last_data_sent_ns: u64,
+    last_data_received_ns: u64,
+    last_ack_received_ns: u64,
+    last_received_ns: u64,
+}
+
 /// A connection, from the SYN to the end.
 #[derive(Debug)]
 pub struct Connection {
     tuple: Tuple,
     state: State,
     options: Options,
+    path: Path,
+
+    // What the handshake has agreed on.
+    iss: SeqNumber,
+    irs: SeqNumber,
+    timestamps: Option<Timestamping>,
+    timestamp_offset: u32,
+    has_sack: bool,
+    has_window_scaling: bool,
+    send_shift: u8,
+    receive_shift: u8,
+    peer_mss: u16,
+
+    // Sending.
+    /// Payload of a full segment.
+    mss: u32,
+    unacknowledged: u64,
+    next: u64,
+    window: u64,
+    largest_window: u64,
+    window_sequence: u64,
+    buffer: SendBuffer,
+    board: Scoreboard,
+    /// Position of the FIN, once everything before it is written.
+    fin: Option<u64>,
+    /// Where the last segment that was not full ended (Minshall's variation of Nagle's algorithm).
+    small_end: u64,
+    urgent_end: u64,
+    /// The last write said that more comes.
+    is_more_expected: bool,
+    /// The congestion window, not the application or the other end, held back what there is.
+    is_window_limited: bool,
+    congestion: Congestion,
+    rtt: RoundTrip,
+    rack: Rack,
+    recovery: Recovery,
+
+    timers: Timers,
+
+    // Receiving.
+    received: ReceiveQueue,
+    /// The FIN's position, if it came, in order or not.
+    peer_fin: Option<u64>,
+    is_fin_received: bool,
+    /// The right edge of the window that was promised.
+    promised: u64,
+    /// What was acknowledged last.
+    acknowledged: u64,
+    acknowledging: Acknowledging,
+    /// Largest segment that came lately: what the other end takes for full.
+    receive_mss: u32,
+    read_rate: ReadRate,
+    urgent: Urgent,
+
+    // The application.
+    error: Option<Errno>,
+    soft_error: Option<Errno>,
+    is_read_shut: bool,
+    is_write_shut: bool,
+    is_orphan: bool,
+    was_established: bool,
+    time_wait: Option<TimeWait>,
+    counters: Counters,
 }
 
 impl Connection {
-    /// Begins a connection: sends a SYN. `isn` comes from [`Secrets::isn`](crate::Secrets::isn) or
-    /// [`TimeWait::reuse`].
-    pub fn connect(
-        now_ns: u64,
-        tuple: Tuple,
-        path: Path,
-        isn: Isn,
-        options: &Options,
-        out: &mut Vec<Box<Packet>>,
-    ) -> Self {
-        let _ = (now_ns, path, isn, out);
-        Self { tuple, state: State::SynSent, options: options.clone() }
+    /// The sequence number of a position in our stream.
+    fn wire(&self, position: u64) -> SeqNumber {
+        self.iss.add(position.wrapping_sub(FIRST) as u32)
     }
 
-    /// The addresses.
-    pub fn tuple(&self) -> &Tuple {
-        &self.tuple
+    /// The position in our stream that an acknowledgement number means: the one next to what is acknowledged.
+    fn acknowledged_position(&self, number: SeqNumber) -> u64 {
+        self.unacknowledged.saturating_add_signed(number.distance(self.wire(self.unacknowledged)).into())
     }
 
-    /// The state.
-    pub fn state(&self) -> State {
-        self.state
+    /// The sequence number of a position in the other end's stream.
+    fn peer_wire(&self, position: u64) -> SeqNumber {
+        self.irs.add(position.wrapping_sub(FIRST) as u32)
     }
 
-    /// Takes a segment in. What is to be sent goes to `out`.
-    pub fn segment(&mut self, now_ns: u64, segment: Segment, out: &mut Vec<Box<Packet>>) {
-        let _ = (now_ns, segment, out);
+    /// The position in the other end's stream that a sequence number means.
+    fn received_position(&self, number: SeqNumber) -> u64 {
+        let next = self.receive_next();
+        next.saturating_add_signed(number.distance(self.peer_wire(next)).into())
     }
 
-    /// When [`poll`](Self::poll) is next to be called. It may come earlier than needed: timers that are put off do
-    /// not move it.
-    pub fn deadline(&self) -> Option<u64> {
-        None
+    /// RCV.NXT.
+    fn receive_next(&self) -> u64 {
+        self.received.next() + u64::from(self.is_fin_received)
     }
 
-    /// Does what is due: retransmission, probes, delayed acknowledgements, time-outs.
-    pub fn poll(&mut self, now_ns: u64, out: &mut Vec<Box<Packet>>) {
-        let _ = (now_ns, out);
+    /// The clock that timestamps show, in milliseconds.
+    fn timestamp_now(&self, now_ns: u64) -> u32 {
+        timestamp_clock(now_ns).wrapping_add(self.timestamp_offset)
     }
 
-    /// Takes bytes of `source`, as far as the send buffer has room, and sends what may be sent. Returns how many.
-    ///
-    /// Fails with the pending error (and clears it), `EPIPE` when writing is shut, `EAGAIN` when there is no room or
-    /// the connection is not established yet, `EFAULT` from the source.
-    pub fn write(
-        &mut self,
-        now_ns: u64,
-        source: &mut dyn WriteSrc,
-        flags: WriteFlags,
-        out: &mut Vec<Box<Packet>>,
-    ) -> Result<usize, Errno> {
-        let _ = (now_ns, source, flags, out);
-        Err(Errno::EAGAIN)
+    /// Whether our FIN was sent, and acknowledged.
+    fn is_fin_acknowledged(&self) -> bool {
+        self.fin.is_some_and(|fin| self.unacknowledged > fin)
     }
 
-    /// Like [`write`](Self::write), with bytes that lie in a page frame already (`sendfile(2)`), and are not copied:
-    /// all of them or none. They must not change until they are acknowledged.
-    pub fn write_fragment(
-        &mut self,
-        now_ns: u64,
-        fragment: Fragment,
-        flags: WriteFlags,
-        out: &mut Vec<Box<Packet>>,
-    ) -> Result<(), Errno> {
-        let _ = (now_ns, fragment, flags, out);
-        Err(Errno::EAGAIN)
+    fn receive_limit(&self) -> usize {
+        self.options.receive_buffer.bytes() as usize
     }
 
-    /// Copies received data to `destination`. Returns how many bytes; 0 at the end of the data. Reading opens the
-    /// window, which may send an acknowledgement.
-    ///
-    /// Fails with the pending error (and clears it), `EAGAIN` when there is nothing yet, `ENOTCONN` if there never was
-    /// a connection, `EFAULT` from the destination.
-    pub fn read(
-        &mut self,
-        now_ns: u64,
-        destination: &mut dyn ReadDst,
-        mode: ReadMode,
-        out: &mut Vec<Box<Packet>>,
-    ) -> Result<usize, Errno> {
-        let _ = (now_ns, destination, mode, out);
-        Err(Errno::EAGAIN)
+    /// It is over; `error` is what the application is told.
+    fn finish(&mut self, error: Option<Errno>) {
+        self.state = State::Closed;
+        if error.is_some() {
+            self.error = error;
+        }
+        self.is_read_shut = true;
+        self.is_write_shut = true;
+        self.buffer.purge();
+        self.board.clear();
+        self.timers = Timers::default();
+        self.acknowledging.is_pending = false;
+        self.acknowledging.is_urgent = false;
+        if self.is_orphan {
+            self.received.purge();
+        }
     }
 
-    /// Like [`read`](Self::read), but hands out the next packet, trimmed to its payload, without a copy (`splice(2)`).
-    /// `None` at the end of the data.
-    pub fn read_packet(
-        &mut self,
-        now_ns: u64,
-        out: &mut Vec<Box<Packet>>,
-    ) -> Result<Option<Box<Packet>>, Errno> {
-        let _ = (now_ns, out);
-        Err(Errno::EAGAIN)
+    /// Leaves what is needed to answer late segments.
+    fn enter_time_wait(&mut self, now_ns: u64, state: State) {
+        let lasts_ns = match state {
+            State::FinWait2 => self.orphan_fin_wait_ns(),
+            _ => crate::time_wait::TIME_WAIT_NS,
+        };
+        self.time_wait = Some(TimeWait::new(crate::time_wait::Ended {
+            tuple: self.tuple,
+            state,
+            send_next: self.wire(self.next),
+            receive_next: self.peer_wire(self.receive_next()),
+            receive_window: self.promised.saturating_sub(self.receive_next()) as u32,
+            window_field: self.window_field(self.promised.saturating_sub(self.receive_next())),
+            timestamp_offset: self.timestamp_offset,
+            timestamp_recent: self.timestamps.map(|timestamps| (timestamps.recent, timestamps.recent_ns)),
+            deadline_ns: now_ns + lasts_ns,
+            lasts_ns,
+        }));
+        self.finish(None);
     }
 
-    /// Drops up to `len` received bytes (`MSG_TRUNC`). Returns and fails like [`read`](Self::read).
-    pub fn discard(&mut self, now_ns: u64, len: usize, out: &mut Vec<Box<Packet>>) -> Result<usize, Errno> {
-        let _ = (now_ns, len, out);
-        Err(Errno::EAGAIN)
+    /// How long an orphan waits for the other end's FIN.
+    fn orphan_fin_wait_ns(&self) -> u64 {
+        match self.options.linger2_s {
+            ..=0 => crate::time_wait::TIME_WAIT_NS,
+            seconds => u64::from(seconds.unsigned_abs().min(120)) * 1_000_000_000,
+        }
     }
 
-    /// The urgent byte (`MSG_OOB`). `EINVAL` if there is none (or it was read, or is in line), `EAGAIN` if it was
-    /// announced but is not here yet.
-    pub fn read_urgent(&mut self, mode: ReadMode) -> Result<u8, Errno> {
-        let _ = mode;
-        Err(Errno::EINVAL)
-    }
-
-    /// Whether reading has come to the urgent mark (`SIOCATMARK`).
-    pub fn is_at_mark(&self) -> bool {
-        false
-    }
-
-    /// Bytes that can be read at once (`FIONREAD`).
-    pub fn readable_bytes(&self) -> usize {
-        0
-    }
-
-    /// Bytes in the send buffer, acknowledged ones excepted (`SIOCOUTQ`).
-    pub fn unacknowledged_bytes(&self) -> usize {
-        0
-    }
-
-    /// Bytes in the send buffer that were never sent (`SIOCOUTQNSD`).
-    pub fn unsent_bytes(&self) -> usize {
-        0
-    }
-
-    /// Whether data, or the FIN, is not acknowledged yet: what `SO_LINGER` waits for.
-    pub fn has_unsent(&self) -> bool {
-        false
-    }
-
-    /// Shuts one or both directions. `ENOTCONN` if there is no connection.
-    pub fn shutdown(&mut self, now_ns: u64, how: Shutdown, out: &mut Vec<Box<Packet>>) -> Result<(), Errno> {
-        let _ = (now_ns, how, out);
-        Err(Errno::ENOTCONN)
-    }
-
-    /// The application is gone: the connection is an orphan from now on, and ends by itself. Unread data makes it end
-    /// with a RST (RFC 2525, 2.17). The caller goes on with segments and [`poll`](Self::poll) until
-    /// [`state`](Self::state) is [`State::Closed`].
-    pub fn close(&mut self, now_ns: u64, linger: Linger, out: &mut Vec<Box<Packet>>) {
-        let _ = (now_ns, linger, out);
+    fn window_field(&self, window: u64) -> u16 {
+        (window >> self.receive_shift).min(u64::from(u16::MAX)) as u16
     }
 
     /// Ends at once with a RST: too many orphans, a listener that is closed, `connect` to `AF_UNSPEC`.
     pub fn abort(&mut self, now_ns: u64, out: &mut Vec<Box<Packet>>) {
-        let _ = (now_ns, out);
+        self.fail(now_ns, Errno::ECONNABORTED, out);
     }
 
-    /// Whether the application has closed it.
-    pub fn is_orphan(&self) -> bool {
-        false
+    /// Ends with a RST, if the other end knows of us, and an error.
+    fn fail(&mut self, now_ns: u64, error: Errno, out: &mut Vec<Box<Packet>>) {
+        if !matches!(self.state, State::Closed | State::SynSent) {
+            self.send_reset(now_ns, out);
+        }
+        if self.state != State::Closed {
+            self.finish(Some(error));
+        }
     }
+}
 
-    /// An ICMP error quotes a segment of ours that began with `quoted_sequence`.
-    pub fn icmp_error(
-        &mut self,
-        now_ns: u64,
-        quoted_sequence: SeqNumber,
-        error: IcmpError,
-        out: &mut Vec<Box<Packet>>,
-    ) {
-        let _ = (now_ns, quoted_sequence, error, out);
-    }
-
-    /// The route has changed.
-    pub fn set_path(&mut self, path: Path) {
-        let _ = path;
-    }
-
-    /// What the caller knows of the route's last attempt: nothing can be sent now, for this reason. It becomes the
-    /// error if the connection times out.
-    pub fn set_soft_error(&mut self, errno: Errno) {
-        let _ = errno;
-    }
-
-    /// Takes the pending error away (`SO_ERROR`).
-    pub fn take_error(&mut self) -> Option<Errno> {
-        None
-    }
-
-    /// What `poll(2)` tells.
-    pub fn readiness(&self) -> Readiness {
-        Readiness::empty()
-    }
-
-    /// Whether a pure acknowledgement would be of use now though nobody waits for space: unsent data, or a FIN, waits
-    /// for the window or for what is in flight; or the handshake or the end of the connection is under way.
-    pub fn wants_acknowledgements(&self) -> bool {
-        false
-    }
-
-    /// The record that answers in the connection's place once it has come to TIME_WAIT, or to FIN_WAIT2 as an orphan.
-    /// The state is [`State::Closed`] from then on; received data can still be read.
-    pub fn take_time_wait(&mut self) -> Option<TimeWait> {
-        None
-    }
-
-    /// Options as they are.
-    pub fn options(&self) -> &Options {
-        &self.options
-    }
-
-    /// Changes options, and does what follows from it: taking the cork out sends what waits.
-    pub fn update_options(
-        &mut self,
-        now_ns: u64,
-        change: impl FnOnce(&mut Options),
-        out: &mut Vec<Box<Packet>>,
-    ) {
-        let _ = (now_ns, out);
-        change(&mut self.options);
-    }
-
-    /// `TCP_QUICKACK`: whether acknowledgements go out at once, until the connection decides otherwise. Turning it on
-    /// sends one that waits.
-    pub fn set_quick_acknowledgements(&mut self, now_ns: u64, on: bool, out: &mut Vec<Box<Packet>>) {
-        let _ = (now_ns, on, out);
-    }
-
-    /// `TCP_QUICKACK`, as it is.
-    pub fn quick_acknowledgements(&self) -> bool {
-        true
-    }
-
-    /// `TCP_MAXSEG`: payload bytes of a full segment.
-    pub fn max_segment(&self) -> u16 {
-        536
-    }
-
-    /// `TCP_INFO`.
-    pub fn info(&self, now_ns: u64) -> Info {
-        let _ = now_ns;
-        Info::default()
-    }
-
-    /// Memory that its buffers keep, in bytes.
-    pub fn memory_bytes(&self) -> usize {
-        0
-    }
+/// Milliseconds of the machine's clock, as timestamps count them.
+pub(crate) fn timestamp_clock(now_ns: u64) -> u32 {
+    (now_ns / 1_000_000) as u32
 }

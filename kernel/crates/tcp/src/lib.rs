@@ -24,16 +24,23 @@
 
 #![no_std]
 #![forbid(unsafe_code)]
+#![allow(clippy::vec_box, reason = "a packet is half a KiB, and moves from hand to hand by its address")]
 
 extern crate alloc;
 
 mod congestion;
 mod connection;
+mod cookie;
 mod info;
 mod listener;
 mod options;
+mod range_set;
+mod receive_queue;
+mod rtt;
+mod scoreboard;
 mod secrets;
 mod segment;
+mod send_buffer;
 mod sequence;
 mod time_wait;
 
