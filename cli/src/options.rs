@@ -265,6 +265,8 @@ pub enum BenchKind {
     Boot,
     /// System calls, switches, faults and signals
     Syscall,
+    /// Round trips, streams, connections and HTTP, with net channels and without
+    Net,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

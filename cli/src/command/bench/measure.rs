@@ -141,10 +141,17 @@ pub fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
     Some(Spread { median: values[last / 2], lower: values[last / 4], upper: values[last - last / 4] })
 }
 
+/// Output that is kept, and when its first byte came.
 #[derive(Clone, Default)]
-struct Captured(Arc<Mutex<(Vec<u8>, Option<Instant>)>>);
+pub struct Captured(Arc<Mutex<(Vec<u8>, Option<Instant>)>>);
 
 impl Captured {
+    /// What has come so far.
+    pub fn text(&self) -> String {
+        let captured = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&captured.0).into_owned()
+    }
+
     fn take(&self) -> (Vec<u8>, Option<Instant>) {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -6,6 +6,7 @@
 mod boot;
 mod comparison;
 mod measure;
+mod net;
 mod syscall;
 mod table;
 
@@ -24,6 +25,7 @@ pub fn bench(options: &BenchOptions, project: &Project) -> Result<()> {
     match options.what {
         BenchKind::Boot => boot::bench(options, project),
         BenchKind::Syscall => syscall::bench(options, project),
+        BenchKind::Net => net::bench(options, project),
     }
 }
 

@@ -1,0 +1,135 @@
+//! A guest that serves while something is done to it.
+
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use run_config::RunConfig;
+
+use crate::{
+    command::bench::measure::Captured,
+    failure::{Failure, Result},
+    linux_guest::LinuxGuest,
+    machine::{
+        choice::Choice,
+        run_folder::RunFolder,
+        session::{self, End, Events, OnInterrupt, Setup, Streams},
+        stream::Input,
+    },
+    network::{self, Network, forward::PortForward},
+    options::{NetChannelsChoice, NetworkOptions},
+    project::Project,
+    scratch::ScratchFolder,
+};
+
+/// No measurement takes so long.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// The address that QEMU's DHCP server would give. Given without DHCP, as the Linux guest has no client for it.
+const ADDRESS: &str = "10.0.2.15/24";
+
+const SIGKILL: u8 = 9;
+
+/// What is started.
+pub struct Machine<'a> {
+    pub project: &'a Project,
+    pub choice: &'a Choice,
+    pub kernel: &'a Path,
+    pub linux: Option<&'a LinuxGuest>,
+    pub image: &'a Path,
+    pub channels: NetChannelsChoice,
+    /// Further words of QEMU's command line.
+    pub extra: &'a [String],
+}
+
+/// A machine whose program has said that it is ready.
+pub struct Guest {
+    /// Ports of the host that lead to those that were asked for.
+    pub ports: Vec<u16>,
+}
+
+impl Machine<'_> {
+    /// Starts the machine, waits until its program says `ready`, does something, which ends the program, and returns
+    /// what came of it and the program's output.
+    pub fn serve<T>(
+        &self,
+        mut config: RunConfig,
+        ports: &[u16],
+        work: impl FnOnce(&Guest) -> Result<T>,
+    ) -> Result<(T, String)> {
+        let not_read = |_| Failure::new("the network of the measurement cannot be read");
+        let forwards: Vec<PortForward> = ports
+            .iter()
+            .map(|port| format!("0:{port}").parse())
+            .collect::<std::result::Result<_, String>>()
+            .map_err(not_read)?;
+        let options = NetworkOptions {
+            forwards,
+            addresses: vec![network::parse_interface_address(ADDRESS).map_err(not_read)?],
+            channels: self.channels,
+            ..NetworkOptions::default()
+        };
+        let network = Network::plan(&options)?;
+        network.configure(&mut config);
+        // Lives as long as its initramfs is needed.
+        let scratch = ScratchFolder::new_in(&std::env::temp_dir())?;
+        let linux = match self.linux {
+            Some(guest) => Some(guest.boot(self.choice.kind, &config, scratch.path())?),
+            None => None,
+        };
+        let setup = Setup {
+            choice: self.choice,
+            kernel: self.kernel,
+            linux: linux.as_ref(),
+            network: &network,
+            image: self.image,
+            config: &config,
+            folder: RunFolder::new(self.project)?,
+            on_interrupt: OnInterrupt::End,
+            limit: Some(LIMIT),
+            extra: self.extra,
+        };
+        let output = Captured::default();
+        let streams = Streams {
+            stdin: Input::Empty,
+            stdout: Box::new(output.clone()),
+            stderr: Box::new(std::io::stderr()),
+            kernel_log: None,
+        };
+        let events = Events::new();
+        let remote = events.remote();
+        let guest = Guest { ports: network.forwards().iter().map(|forward| forward.host.port()).collect() };
+        let (done, report) = thread::scope(|scope| {
+            // QEMU ends with the thread that started it.
+            let run = scope.spawn(|| session::run(setup, streams, events));
+            let started = Instant::now();
+            while !output.text().lines().any(|line| line == "ready") {
+                if run.is_finished() || started.elapsed() > LIMIT {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+            let done = if run.is_finished() { None } else { Some(work(&guest)) };
+            if !matches!(done, Some(Ok(_))) {
+                remote.send_signal(SIGKILL);
+            }
+            (done, run.join())
+        });
+        let report = report.map_err(|_| Failure::new("the machine's thread panicked"))??;
+        match (done, &report.end) {
+            (Some(Ok(done)), End::Exit(0)) => Ok((done, output.text())),
+            (done, end) => {
+                let what = match done {
+                    Some(Err(failure)) => failure.to_string(),
+                    _ => format!("the run ended: {end:?}"),
+                };
+                let whose = if self.linux.is_some() { "the Linux guest" } else { "Crema" };
+                let lines = report.folder.last_log_lines(15);
+                let log = report.folder.kernel_log();
+                Err(Failure::new(format!("{whose}: {what} ({})\n{lines}", log.display())))
+            }
+        }
+    }
+}
