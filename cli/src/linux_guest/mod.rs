@@ -100,10 +100,12 @@ impl LinuxGuest {
             MachineKind::Microvm => "virtio_mmio",
         };
         let mut list = String::new();
-        for module in modules::in_order(
-            &self.package.modules(),
-            &[bus, "virtio_blk", "virtio_console", "virtio_net", "virtio_rng"],
-        )? {
+        let mut drivers = vec![bus, "virtio_blk", "virtio_console", "virtio_rng"];
+        // Without a network it does not count against Linux.
+        if !config.net.addresses.is_empty() {
+            drivers.push("virtio_net");
+        }
+        for module in modules::in_order(&self.package.modules(), &drivers)? {
             let path = format!("modules/{}.ko", module.name);
             archive.file(&path, 0o444, &module.bytes);
             list += &format!("/{path}\n");

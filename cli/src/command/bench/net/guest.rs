@@ -18,7 +18,7 @@ use crate::{
         session::{self, End, Events, OnInterrupt, Setup, Streams},
         stream::Input,
     },
-    network::{self, Network, forward::PortForward},
+    network::{Network, forward::PortForward},
     options::{NetChannelsChoice, NetworkOptions},
     project::Project,
     scratch::ScratchFolder,
@@ -26,9 +26,6 @@ use crate::{
 
 /// No measurement takes so long.
 const LIMIT: Duration = Duration::from_secs(300);
-
-/// The address that QEMU's DHCP server would give. Given without DHCP, as the Linux guest has no client for it.
-const ADDRESS: &str = "10.0.2.15/24";
 
 const SIGKILL: u8 = 9;
 
@@ -59,20 +56,15 @@ impl Machine<'_> {
         ports: &[u16],
         work: impl FnOnce(&Guest) -> Result<T>,
     ) -> Result<(T, String)> {
-        let not_read = |_| Failure::new("the network of the measurement cannot be read");
         let forwards: Vec<PortForward> = ports
             .iter()
             .map(|port| format!("0:{port}").parse())
             .collect::<std::result::Result<_, String>>()
-            .map_err(not_read)?;
-        let options = NetworkOptions {
-            forwards,
-            addresses: vec![network::parse_interface_address(ADDRESS).map_err(not_read)?],
-            channels: self.channels,
-            ..NetworkOptions::default()
-        };
+            .map_err(Failure::new)?;
+        let options = NetworkOptions { forwards, channels: self.channels, ..NetworkOptions::default() };
         let network = Network::plan(&options)?;
-        network.configure(&mut config);
+        // The Linux guest has no client for DHCP.
+        network.configure_statically(&mut config);
         // Lives as long as its initramfs is needed.
         let scratch = ScratchFolder::new_in(&std::env::temp_dir())?;
         let linux = match self.linux {
