@@ -10,7 +10,7 @@ pub struct InterfaceConfig {
     pub ipv4: Ipv4Config,
     /// Its IPv6 addresses.
     pub ipv6: Ipv6Config,
-    /// Name servers, before those that DHCP or routers tell.
+    /// Name servers, in place of those that DHCP or routers tell.
     pub dns: Vec<IpAddr>,
     /// The name that DHCP tells the server.
     pub hostname: Option<String>,

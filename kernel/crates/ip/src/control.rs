@@ -50,16 +50,19 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Servers as the user named them, then DHCP's, then routers'; domains likewise.
+    /// Servers as the user named them, or else DHCP's, then routers'; domains likewise.
     pub(crate) fn dns(&self, now_ns: u64) -> DnsConfig {
         let mut servers: Vec<IpAddr> = Vec::new();
         let mut search: Vec<String> = Vec::new();
-        let each = || self.interfaces.values();
-        servers.extend(each().flat_map(|interface| interface.config.dns.iter().copied()));
-        let leases = || each().filter_map(|interface| interface.lease.as_ref());
-        servers.extend(leases().flat_map(|lease| lease.dns_servers.iter().map(|&server| IpAddr::V4(server))));
-        search.extend(leases().filter_map(|lease| lease.domain.clone()));
-        for interface in each() {
+        for interface in self.interfaces.values() {
+            if !interface.config.dns.is_empty() {
+                servers.extend(&interface.config.dns);
+                continue;
+            }
+            if let Some(lease) = &interface.lease {
+                servers.extend(lease.dns_servers.iter().map(|&server| IpAddr::V4(server)));
+                search.extend(lease.domain.clone());
+            }
             servers.extend(interface.autoconf.dns_servers(now_ns).map(IpAddr::V6));
             search.extend(interface.autoconf.dns_search(now_ns).cloned());
         }
@@ -148,6 +151,23 @@ impl Stack {
         self.tell(changes);
         self.poll_wanted();
         Ok(())
+    }
+
+    /// Notes that a link's cable was put in or pulled out. Whoever is new on a link asks for routers and for an address
+    /// at once.
+    pub fn carrier_changed(&self, interface: u32) {
+        let now_ns = self.now_ns();
+        let Some(link) = self.tables.read().interface(interface).cloned() else { return };
+        if link.link.carrier()
+            && let Some(state) = self.control.lock().interfaces.get_mut(&interface)
+        {
+            state.autoconf.ask_again(now_ns);
+            if let Some(client) = &mut state.dhcp {
+                client.hurry(now_ns);
+            }
+        }
+        self.tell(Vec::from([Change::Link { interface }]));
+        self.poll_wanted();
     }
 
     /// Takes everything from an interface.

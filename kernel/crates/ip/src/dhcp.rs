@@ -127,6 +127,14 @@ impl Client {
         self.next_ns
     }
 
+    /// Looks for a server at once, if there is no lease: the link may be another one.
+    pub(crate) fn hurry(&mut self, now_ns: u64) {
+        if !matches!(self.state, State::Bound(_)) {
+            self.next_ns = now_ns;
+            self.wait_ns = FIRST_WAIT_NS;
+        }
+    }
+
     fn restart(&mut self, now_ns: u64, random: u64) {
         self.state = State::Selecting;
         self.transaction = random as u32;

@@ -59,6 +59,13 @@ impl Autoconf {
         Self { mode, solicitation, dns_servers: BTreeMap::new(), dns_search: BTreeMap::new() }
     }
 
+    /// Asks for routers soon: the link may be another one.
+    pub(crate) fn ask_again(&mut self, now_ns: u64) {
+        if self.mode == Autoconfiguration::On {
+            self.solicitation = Some((now_ns, FIRST_SOLICITATION_NS));
+        }
+    }
+
     pub(crate) fn dns_servers(&self, now_ns: u64) -> impl Iterator<Item = Ipv6Addr> {
         // The resolver's file can name a link-local server only with its interface, and routers name others.
         self.dns_servers

@@ -1,5 +1,7 @@
 //! A simulated Ethernet with several stacks, and a clock that the test moves.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::{
     collections::VecDeque,
     net::IpAddr,
@@ -145,7 +147,10 @@ impl Host {
     pub fn address_v6(&self, wanted: impl Fn(&std::net::Ipv6Addr) -> bool) -> Option<std::net::Ipv6Addr> {
         let addresses = self.stack.interface(2)?.addresses;
         addresses.into_iter().find_map(|info| match info.address {
-            IpAddr::V6(address) if wanted(&address) && !info.flags.contains(ip::AddressFlags::TENTATIVE) => {
+            IpAddr::V6(address)
+                if wanted(&address)
+                    && !info.flags.intersects(ip::AddressFlags::TENTATIVE | ip::AddressFlags::DAD_FAILED) =>
+            {
                 Some(address)
             }
             _ => None,
