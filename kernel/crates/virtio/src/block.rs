@@ -163,7 +163,7 @@ impl Disk {
         transport.set_configuration_vector(NO_VECTOR)?;
         let max_queue_size = transport.max_queue_size(QUEUE);
         let queue: SplitQueue<Request> =
-            SplitQueue::new(platform, QUEUE_SIZE, max_queue_size).ok_or(InitError::Queue)?;
+            SplitQueue::new(platform, QUEUE_SIZE, max_queue_size, features).ok_or(InitError::Queue)?;
         // Header, one segment of data, status.
         let most = usize::from(queue.size()).checked_sub(2).filter(|most| *most > 0);
         let mut max_segments = most.ok_or(InitError::Queue)?;

@@ -29,10 +29,10 @@ pub struct EntropySource {
 impl EntropySource {
     /// Brings the device up and asks it for bytes.
     pub fn new(transport: Box<dyn Transport>, platform: &'static dyn DmaPlatform) -> Result<Self, InitError> {
-        begin(&*transport, 0)?;
+        let features = begin(&*transport, 0)?;
         transport.set_configuration_vector(NO_VECTOR)?;
-        let mut queue =
-            SplitQueue::new(platform, 2, transport.max_queue_size(QUEUE)).ok_or(InitError::Queue)?;
+        let mut queue = SplitQueue::new(platform, 2, transport.max_queue_size(QUEUE), features)
+            .ok_or(InitError::Queue)?;
         queue.disable_interrupts();
         let buffer = DmaBuffer::new(platform, 1).ok_or(InitError::OutOfMemory)?;
         let doorbell = transport.enable_queue(QUEUE, &queue.layout(), NO_VECTOR)?;
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(source.take(&mut bytes), 0);
         answer(&[8; REQUEST_LEN], u32::MAX);
         assert_eq!(source.take(&mut bytes), REQUEST_LEN);
-        state.lock().unwrap().queues.get_mut(&0).unwrap().1.finish(77, 64);
+        state.lock().unwrap().queue(0).finish(77, 64);
         assert_eq!(source.take(&mut bytes), 0);
         assert_eq!(source.take(&mut bytes), 0);
     }

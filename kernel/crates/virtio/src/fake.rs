@@ -8,8 +8,8 @@ use std::{
 };
 
 use crate::{
-    DeviceKind, DmaPlatform, Doorbell, InitError, InterruptCause, QueueLayout, RegisterBlock, Segment,
-    SplitQueue, Status, Transport, VERSION_1, registers::DoorbellWidth,
+    DeviceKind, DmaPlatform, Doorbell, InitError, InterruptCause, QueueLayout, RegisterBlock, RingFeatures,
+    Segment, SplitQueue, Status, Transport, VERSION_1, registers::DoorbellWidth,
 };
 
 /// Physical addresses are the host's virtual ones.
@@ -54,6 +54,36 @@ pub struct State {
     pub driver_features: u64,
     pub queues: BTreeMap<u16, (QueueLayout, DeviceQueue)>,
     pub resets: usize,
+    /// What wired interrupts are about.
+    pub cause: Option<InterruptCause>,
+    changed_configuration: BTreeMap<usize, u8>,
+    doorbells: Doorbells,
+}
+
+impl State {
+    /// The device's side of a queue that the driver has set up.
+    pub fn queue(&mut self, index: u16) -> &mut DeviceQueue {
+        &mut self.queues.get_mut(&index).expect("a queue that was enabled").1
+    }
+
+    /// Whether the driver has rung for `queue` since the last question.
+    pub fn take_notification(&mut self, queue: u16) -> bool {
+        let rung = &mut self.doorbells.0[usize::from(queue)];
+        // SAFETY: the driver writes it by volatile stores from the test's own thread.
+        unsafe { std::ptr::from_mut(rung).replace(NOT_RUNG) != NOT_RUNG }
+    }
+}
+
+const NOT_RUNG: u16 = 0xffff;
+const MAX_QUEUES: usize = 16;
+
+/// Registers that a driver writes a queue's number to. They are leaked, as a driver may ring to the last.
+struct Doorbells(&'static mut [u16; MAX_QUEUES]);
+
+impl Default for Doorbells {
+    fn default() -> Self {
+        Self(Box::leak(Box::new([NOT_RUNG; MAX_QUEUES])))
+    }
 }
 
 /// A transport without registers, whose other side is [`State`].
@@ -65,6 +95,13 @@ pub struct FakeTransport {
     pub queues: u16,
     pub configuration: Vec<u8>,
     pub state: Arc<Mutex<State>>,
+}
+
+impl State {
+    /// Changes the configuration, as devices do.
+    pub fn configure(&mut self, offset: usize, byte: u8) {
+        self.changed_configuration.insert(offset, byte);
+    }
 }
 
 impl FakeTransport {
@@ -80,7 +117,12 @@ impl FakeTransport {
     }
 
     fn bytes<const N: usize>(&self, offset: usize) -> [u8; N] {
-        self.configuration.get(offset..).and_then(|bytes| bytes.first_chunk().copied()).unwrap_or([0; N])
+        let state = self.state.lock().unwrap();
+        std::array::from_fn(|byte| {
+            let at = offset + byte;
+            let changed = state.changed_configuration.get(&at).copied();
+            changed.or(self.configuration.get(at).copied()).unwrap_or(0)
+        })
     }
 }
 
@@ -115,10 +157,13 @@ impl Transport for FakeTransport {
     }
 
     fn enable_queue(&self, queue: u16, layout: &QueueLayout, _vector: u16) -> Result<Doorbell, InitError> {
-        self.state.lock().unwrap().queues.insert(queue, (*layout, DeviceQueue::new(*layout)));
-        // SAFETY: an empty block has no registers to access.
-        let registers = unsafe { RegisterBlock::new(NonNull::dangling(), 0) };
-        Ok(Doorbell::new(registers, 0, queue, DoorbellWidth::Bits16))
+        let mut state = self.state.lock().unwrap();
+        let device = DeviceQueue::with_features(*layout, state.driver_features);
+        state.queues.insert(queue, (*layout, device));
+        let doorbells = NonNull::from(&mut *state.doorbells.0);
+        // SAFETY: the doorbells are leaked, and accessed by raw pointers.
+        let registers = unsafe { RegisterBlock::new(doorbells.cast(), 2 * MAX_QUEUES) };
+        Ok(Doorbell::new(registers, 2 * usize::from(queue), queue, DoorbellWidth::Bits16))
     }
 
     fn set_configuration_vector(&self, _vector: u16) -> Result<(), InitError> {
@@ -126,7 +171,7 @@ impl Transport for FakeTransport {
     }
 
     fn interrupt_cause(&self) -> InterruptCause {
-        InterruptCause::QUEUE
+        self.state.lock().unwrap().cause.unwrap_or(InterruptCause::QUEUE)
     }
 
     fn configuration_generation(&self) -> u32 {
@@ -147,7 +192,7 @@ impl Transport for FakeTransport {
 }
 
 /// A chain as the device sees it: the parts to read and the parts to write.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Chain {
     pub head: u16,
     pub readable: Vec<(u64, u32)>,
@@ -186,13 +231,23 @@ impl Chain {
 /// The device's side of a queue.
 pub struct DeviceQueue {
     layout: QueueLayout,
+    features: RingFeatures,
     seen: u16,
     used: u16,
+    /// Used index at the last answer about interrupts.
+    signalled: u16,
 }
 
 impl DeviceQueue {
-    pub fn new(layout: QueueLayout) -> Self {
-        Self { layout, seen: 0, used: 0 }
+    pub fn with_features(layout: QueueLayout, features: u64) -> Self {
+        let features = RingFeatures::from_bits_truncate(features);
+        Self { layout, features, seen: 0, used: 0, signalled: 0 }
+    }
+
+    /// Lets both indices begin elsewhere, as after many requests. The driver must do likewise.
+    pub fn start_at(&mut self, index: u16) {
+        (self.seen, self.used, self.signalled) = (index, index, index);
+        self.write(self.layout.used + 2, index);
     }
 
     fn read<T: Copy>(&self, address: u64) -> T {
@@ -214,17 +269,26 @@ impl DeviceQueue {
         self.seen = self.seen.wrapping_add(1);
         let head = self.read::<u16>(self.layout.available + 4 + 2 * slot);
         let mut chain = Chain { head, ..Chain::default() };
+        let mut table = self.layout.descriptors;
         let mut descriptor = head;
         loop {
-            let at = self.layout.descriptors + 16 * u64::from(descriptor);
+            let at = table + 16 * u64::from(descriptor);
             let segment = (self.read::<u64>(at), self.read::<u32>(at + 8));
             let flags = self.read::<u16>(at + 12);
+            if flags & 4 != 0 {
+                assert!(self.features.contains(RingFeatures::INDIRECT_DESCRIPTORS) && flags == 4);
+                assert_eq!(table, self.layout.descriptors, "tables within tables");
+                (table, descriptor) = (segment.0, 0);
+                continue;
+            }
             if flags & 2 != 0 {
                 chain.writable.push(segment)
             } else {
+                assert!(chain.writable.is_empty(), "to be read after to be written");
                 chain.readable.push(segment)
             }
             if flags & 1 == 0 {
+                assert!(chain.readable.len() + chain.writable.len() <= usize::from(self.layout.size));
                 return Some(chain);
             }
             descriptor = self.read::<u16>(at + 14);
@@ -246,8 +310,41 @@ impl DeviceQueue {
         self.write(self.layout.used + 2, index);
     }
 
-    pub fn wants_interrupt(&self) -> bool {
-        self.read::<u16>(self.layout.available) & 1 == 0
+    fn used_event(&self) -> u16 {
+        self.read(self.layout.available + 4 + 2 * u64::from(self.layout.size))
+    }
+
+    /// Whether the driver is to be interrupted for what has been finished since the last question
+    /// (2.6.7.2). Without the event index, whether it wants interrupts at all.
+    pub fn wants_interrupt(&mut self) -> bool {
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        let flags = self.read::<u16>(self.layout.available);
+        if !self.features.contains(RingFeatures::EVENT_INDEX) {
+            return flags & 1 == 0;
+        }
+        assert_eq!(flags, 0, "2.6.7.1");
+        let old = std::mem::replace(&mut self.signalled, self.used);
+        // In so many words: one of the entries from `old` on is the one that was asked for.
+        (0..self.used.wrapping_sub(old)).any(|done| old.wrapping_add(done) == self.used_event())
+    }
+
+    /// Asks to be notified of the request that comes `after` more.
+    pub fn notify_after(&mut self, after: u16) {
+        if self.features.contains(RingFeatures::EVENT_INDEX) {
+            let at = self.layout.used + 4 + 8 * u64::from(self.layout.size);
+            self.write(at, self.seen.wrapping_add(after));
+        } else {
+            self.write::<u16>(self.layout.used, 0);
+        }
+    }
+
+    /// Asks not to be notified.
+    pub fn do_not_notify(&mut self) {
+        if self.features.contains(RingFeatures::EVENT_INDEX) {
+            self.notify_after(u16::MAX);
+        } else {
+            self.write::<u16>(self.layout.used, 1);
+        }
     }
 }
 

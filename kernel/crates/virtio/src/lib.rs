@@ -1,5 +1,6 @@
 //! virtio devices (OASIS Virtual I/O Device specification 1.1): how they are reached, the queues
-//! between driver and device, and drivers for disks, entropy sources and multiport serial devices.
+//! between driver and device, and drivers for disks, entropy sources, network cards and multiport serial
+//! devices.
 //!
 //! Responsible for all that the specification says. Not responsible for finding devices, mapping
 //! their registers or routing their interrupts: the kernel does that and hands over
@@ -37,8 +38,9 @@ mod transport;
 pub use dma::{DmaBuffer, DmaPlatform};
 pub use mmio::{MmioTransport, parse_command_line_device};
 pub use pci::{PciRegisters, PciTransport};
-pub use queue::{Broken, Completion, Direction, QueueLayout, Segment, SplitQueue, SubmitError};
+pub use queue::{Broken, Completion, Direction, QueueLayout, RingFeatures, Segment, SplitQueue, SubmitError};
 pub use registers::{Doorbell, RegisterBlock};
 pub use transport::{
-    DeviceKind, InitError, InterruptCause, NO_VECTOR, Status, Transport, VERSION_1, begin, finish, reset,
+    DeviceKind, InitError, InterruptCause, NO_VECTOR, Status, Transport, VERSION_1, begin, begin_with,
+    finish, reset,
 };

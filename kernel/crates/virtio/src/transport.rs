@@ -4,7 +4,7 @@ use core::fmt;
 
 use bitflags::bitflags;
 
-use crate::{Doorbell, QueueLayout};
+use crate::{Doorbell, QueueLayout, RingFeatures};
 
 bitflags! {
     /// The device status field (2.1).
@@ -182,9 +182,14 @@ pub fn reset(transport: &dyn Transport) -> Result<(), InitError> {
     Err(InitError::StuckInReset)
 }
 
-/// Resets the device and agrees on features: those of `wanted` that it has. What follows is setting
-/// up the queues, and [`finish`].
+/// Resets the device and agrees on features: those of `wanted` that it has, and [`RingFeatures`]. What follows is
+/// setting up the queues, which need to know the result, and [`finish`].
 pub fn begin(transport: &dyn Transport, wanted: u64) -> Result<u64, InitError> {
+    begin_with(transport, |offered| offered & wanted)
+}
+
+/// As [`begin`], for drivers whose wishes depend on what is offered. `choose` may read the configuration.
+pub fn begin_with(transport: &dyn Transport, choose: impl FnOnce(u64) -> u64) -> Result<u64, InitError> {
     reset(transport)?;
     transport.set_status(Status::ACKNOWLEDGE);
     transport.set_status(Status::ACKNOWLEDGE | Status::DRIVER);
@@ -193,7 +198,7 @@ pub fn begin(transport: &dyn Transport, wanted: u64) -> Result<u64, InitError> {
         transport.set_status(Status::FAILED);
         return Err(InitError::Legacy);
     }
-    let features = offered & (wanted | VERSION_1);
+    let features = offered & (choose(offered) | VERSION_1 | RingFeatures::all().bits());
     transport.set_driver_features(features);
     transport.set_status(Status::ACKNOWLEDGE | Status::DRIVER | Status::FEATURES_OK);
     if !transport.status().contains(Status::FEATURES_OK) {

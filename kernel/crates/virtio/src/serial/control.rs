@@ -2,8 +2,8 @@
 
 use alloc::collections::VecDeque;
 
-use super::{CONTROL_RECEIVE_QUEUE, CONTROL_TRANSMIT_QUEUE, queue};
-use crate::{Broken, Direction, DmaBuffer, DmaPlatform, Doorbell, InitError, Segment, SplitQueue, Transport};
+use super::{CONTROL_RECEIVE_QUEUE, CONTROL_TRANSMIT_QUEUE, Shared, queue};
+use crate::{Broken, Direction, DmaBuffer, DmaPlatform, Doorbell, InitError, Segment, SplitQueue};
 
 /// Length of a message without its payload.
 const MESSAGE_LEN: usize = 8;
@@ -83,17 +83,12 @@ pub struct Control {
 }
 
 impl Control {
-    pub fn new(
-        transport: &dyn Transport,
-        platform: &'static dyn DmaPlatform,
-        vector: u16,
-    ) -> Result<Self, InitError> {
+    pub fn new(shared: &Shared, platform: &'static dyn DmaPlatform, vector: u16) -> Result<Self, InitError> {
         let pages = (usize::from(BUFFERS) * BUFFER_LEN).div_ceil(crate::dma::PAGE_SIZE);
         let buffers = || DmaBuffer::new(platform, pages).ok_or(InitError::OutOfMemory);
         let (receive_buffers, transmit_buffers) = (buffers()?, buffers()?);
-        let (receive, receive_doorbell) = queue(transport, platform, CONTROL_RECEIVE_QUEUE, BUFFERS, vector)?;
-        let (transmit, transmit_doorbell) =
-            queue(transport, platform, CONTROL_TRANSMIT_QUEUE, BUFFERS, vector)?;
+        let (receive, receive_doorbell) = queue(shared, platform, CONTROL_RECEIVE_QUEUE, BUFFERS, vector)?;
+        let (transmit, transmit_doorbell) = queue(shared, platform, CONTROL_TRANSMIT_QUEUE, BUFFERS, vector)?;
         let free = (0..transmit.size()).collect();
         Ok(Self {
             receive,

@@ -50,6 +50,7 @@ const fn receive_queue(port: u32) -> u16 {
 /// What all parts of the device share.
 struct Shared {
     transport: Box<dyn Transport>,
+    features: u64,
     /// Nobody completes requests but those who wait for them.
     polling: AtomicBool,
     /// Those who poll may sleep between looks.
@@ -98,12 +99,13 @@ impl SerialDevice {
 
         let shared = Arc::new(Shared {
             transport,
+            features,
             polling: AtomicBool::new(true),
             timer: AtomicBool::new(false),
             failed: AtomicBool::new(false),
         });
         let transport = &*shared.transport;
-        let control = Control::new(transport, platform, vector)?;
+        let control = Control::new(&shared, platform, vector)?;
         let mut ports = Vec::new();
         for id in 0..port_count {
             ports.push(Arc::new(Port::new(shared.clone(), platform, id, vector)?));
@@ -221,17 +223,17 @@ impl Drop for SerialDevice {
 
 /// A queue of `size` entries and its doorbell.
 fn queue<T>(
-    transport: &dyn Transport,
+    shared: &Shared,
     platform: &'static dyn DmaPlatform,
     index: u16,
     size: u16,
     vector: u16,
 ) -> Result<(SplitQueue<T>, crate::Doorbell), InitError> {
-    let max = transport.max_queue_size(index);
+    let max = shared.transport.max_queue_size(index);
     if max == 0 {
         return Err(InitError::Queue);
     }
-    let queue = SplitQueue::new(platform, size, max).ok_or(InitError::OutOfMemory)?;
-    let doorbell = transport.enable_queue(index, &queue.layout(), vector)?;
+    let queue = SplitQueue::new(platform, size, max, shared.features).ok_or(InitError::OutOfMemory)?;
+    let doorbell = shared.transport.enable_queue(index, &queue.layout(), vector)?;
     Ok((queue, doorbell))
 }

@@ -109,11 +109,10 @@ impl Port {
         id: u32,
         vector: u16,
     ) -> Result<Self, InitError> {
-        let transport = &*shared.transport;
         let index = receive_queue(id);
-        let (receive, receive_doorbell) = queue(transport, platform, index, RECEIVE_BUFFERS, vector)?;
+        let (receive, receive_doorbell) = queue(&shared, platform, index, RECEIVE_BUFFERS, vector)?;
         let (mut transmit, transmit_doorbell) =
-            queue::<u16>(transport, platform, index + 1, TRANSMIT_BUFFERS, vector)?;
+            queue::<u16>(&shared, platform, index + 1, TRANSMIT_BUFFERS, vector)?;
         // Buffers that the host has taken are found by the next writer; only one that waits needs
         // an interrupt.
         transmit.disable_interrupts();
