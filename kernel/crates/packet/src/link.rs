@@ -104,4 +104,7 @@ pub trait LinkReceiver: Send + Sync {
     /// from interrupts, one call at a time for each of the link's queues; must not wait. One batch is what one
     /// look at the queue found, so that waking is done once for it.
     fn receive(&self, batch: &mut Vec<Box<Packet>>);
+
+    /// The cable went in or out: [`Link::carrier`] tells. Called as [`receive`](Self::receive) is.
+    fn carrier_changed(&self) {}
 }

@@ -29,6 +29,7 @@ pub mod entropy;
 #[cfg(test)]
 mod fake;
 mod mmio;
+pub mod net;
 mod pci;
 mod queue;
 mod registers;
