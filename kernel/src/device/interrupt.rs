@@ -8,12 +8,12 @@ use virtio::RegisterBlock;
 use super::pci;
 use crate::arch::{apic, cpu, interrupt};
 
-/// The entry of a device's MSI-X table that all its queues use.
+/// The entry of a device's MSI-X table that all its queues use, if it has one line.
 pub const MSIX_ENTRY: u16 = 0;
 
 /// A device's way to interrupt.
 pub enum Line {
-    /// By a message; one entry of the table is used.
+    /// By messages.
     Msix {
         /// The device.
         function: Function,
@@ -47,11 +47,16 @@ pub fn trigger(trigger: Trigger, polarity: Polarity) -> Option<apic::Trigger> {
 /// The CPU that takes the next line: devices are spread over the CPUs in turn.
 static NEXT_CPU: SpinLock<usize> = SpinLock::new(0);
 
-fn next_apic_id() -> u32 {
+/// Index of the CPU for the first of `lines` lines; the others' are those that follow.
+fn next_cpu(lines: usize) -> usize {
     let mut next = NEXT_CPU.lock();
-    let count = cpu::count().max(1);
-    let index = *next % count;
-    *next = index + 1;
+    let first = *next;
+    *next = (first + lines) % cpu::count().max(1);
+    first
+}
+
+fn apic_id(index: usize) -> u32 {
+    let index = index % cpu::count().max(1);
     // Messages and I/O APIC entries have eight bits for the destination; the boot CPU always fits.
     cpu::all()
         .nth(index)
@@ -74,7 +79,7 @@ impl Line {
             log::warn!("no interrupt vector left: a device is polled");
             return false;
         };
-        let apic_id = next_apic_id();
+        let apic_id = apic_id(next_cpu(1));
         match self {
             Self::Wired { gsi, trigger } => {
                 let routed = apic::route(*gsi, vector, apic_id, *trigger);
@@ -91,6 +96,33 @@ impl Line {
             }
             Self::None => false,
         }
+    }
+
+    /// How many kinds of message the device can send; none if it has a wire.
+    pub fn vectors(&self) -> u16 {
+        match self {
+            Self::Msix { capability, .. } => capability.vectors,
+            Self::Wired { .. } | Self::None => 0,
+        }
+    }
+
+    /// Sends the device's first `count` messages to `handler`, which gets their numbers. The first is for what is
+    /// rare; the others go to one CPU after the other. `false`, and a line in the log, if that cannot be.
+    pub fn enable_vectors(&self, count: u16, handler: impl Fn(u16) + Clone + Send + Sync + 'static) -> bool {
+        let Self::Msix { function, capability, table } = self else { return false };
+        let first_cpu = next_cpu(usize::from(count.saturating_sub(1)));
+        for entry in 0..count.min(capability.vectors) {
+            let handler = handler.clone();
+            let Some(vector) = interrupt::allocate(move || handler(entry)) else {
+                log::warn!("no interrupt vector left: a device is polled");
+                return false;
+            };
+            let cpu = first_cpu + usize::from(entry.saturating_sub(1));
+            let Some(message) = Message::fixed(apic_id(cpu), vector) else { return false };
+            write_entry(table, entry, MsixEntry::new(message));
+        }
+        pci::with_space(|space| set_msix_enable(space, *function, capability, MsixEnable::On));
+        true
     }
 }
 

@@ -1,8 +1,8 @@
 //! The machine's devices.
 //!
-//! Responsible for finding devices (ACPI tables, PCI, virtio-mmio), bringing up the disks, the entropy
-//! source and the serial ports, and for what the rest of the kernel gets of them: block devices, random
-//! bytes, the program's standard streams, the channel to the host tool, the wall clock, power-off. What
+//! Responsible for finding devices (ACPI tables, PCI, virtio-mmio), bringing up the disks, the network cards, the
+//! entropy source and the serial ports, and for what the rest of the kernel gets of them: block devices, random
+//! bytes, links, the program's standard streams, the channel to the host tool, the wall clock, power-off. What
 //! devices and their protocols are is in the pure crates (`acpi-tables`, `pci-config`, `virtio`,
 //! `pc-devices`, `console`, `csprng`); here is only what touches the machine.
 //!
@@ -21,6 +21,7 @@ pub mod control;
 mod dma;
 pub mod fw_cfg;
 mod interrupt;
+pub mod network;
 mod pci;
 pub mod platform;
 mod power;
@@ -38,7 +39,7 @@ use spin::Once;
 
 use self::interrupt::Line;
 pub use self::power::power_off;
-use crate::arch::apic;
+use crate::arch::{apic, cpu};
 
 /// A device and how it interrupts.
 struct Attached<T> {
@@ -65,7 +66,8 @@ impl Machine {
     pub fn description(&self) -> String {
         let bus = if self.platform.ecam.is_empty() { "virtio-mmio" } else { "PCI Express" };
         let serial = if serial().is_some() { "virtio-serial" } else { "COM1 only" };
-        alloc::format!("{bus}, {} disks, {serial}", disks().count())
+        let (disks, cards) = (disks().count(), network::cards().count());
+        alloc::format!("{bus}, {disks} disks, {cards} network cards, {serial}")
     }
 }
 
@@ -93,7 +95,9 @@ pub fn discover(rsdp: Option<u64>, command_line: &str) -> Machine {
         SERIAL.call_once(|| serial);
     }
     DISKS.call_once(|| found.disks);
-    Machine { platform }
+    let machine = Machine { platform };
+    network::attach(found.network, machine.apic_ids().count().min(cpu::MAX_CPUS));
+    machine
 }
 
 /// Lets devices interrupt from now on, opens the control channel and starts to listen to it. `hooks`
@@ -129,6 +133,7 @@ pub fn start(hooks: control::Hooks) -> Result<(), Errno> {
     } else {
         uart::use_interrupts();
     }
+    network::start();
     control::open();
     control::listen(hooks)
 }

@@ -25,12 +25,14 @@ pub struct Found {
     pub disks: Vec<Attached<Disk>>,
     pub entropy: Option<EntropySource>,
     pub serial: Option<Attached<SerialDevice>>,
+    /// Network cards, whose drivers need random numbers first.
+    pub network: Vec<Candidate>,
 }
 
 /// A device that is reachable, before its driver.
-struct Candidate {
-    transport: Box<dyn Transport>,
-    line: Line,
+pub struct Candidate {
+    pub transport: Box<dyn Transport>,
+    pub line: Line,
 }
 
 /// Looks on PCI, among ACPI's devices and on the command line.
@@ -61,6 +63,7 @@ impl Found {
                 let serial = Arc::new(SerialDevice::new(transport, &DIRECT_MAP, vector)?);
                 self.serial = Some(Attached { device: serial, line });
             }
+            DeviceKind::Network => self.network.push(Candidate { transport, line }),
             kind => log::debug!("virtio {kind:?}: no driver, or one too many"),
         }
         Ok(())
