@@ -8,8 +8,8 @@ use common::{Dice, LinkFaults, MS, SECOND, World, addresses};
 use packet::{Checksum, Fragment, Packet};
 use proptest::prelude::*;
 use tcp::{
-    AcceptQueue, BufferSize, Flags, Listener, Options, Path, ReadMode, Secrets, Segment, State, Tuple, Verdict,
-    WriteFlags,
+    AcceptQueue, BufferSize, Flags, Listener, Options, Path, ReadMode, Secrets, Segment, State, Tuple,
+    Verdict, WriteFlags,
 };
 use vfs::SliceSrc;
 
@@ -38,7 +38,7 @@ impl Raw {
         bytes.extend(self.acknowledgement.to_be_bytes());
         let mut options = self.options.clone();
         options.resize(options.len().next_multiple_of(4).min(40), 0);
-        bytes.push(((20 + options.len()) / 4 << 4) as u8);
+        bytes.push((((20 + options.len()) / 4) << 4) as u8);
         bytes.push(self.flags);
         bytes.extend(self.window.to_be_bytes());
         bytes.extend([0, 0]);
@@ -294,7 +294,8 @@ fn a_flood_of_syns_costs_no_memory_and_keeps_nobody_out() {
         payload: b"GET /".to_vec(),
         ..syn(4000, 0)
     };
-    let Verdict::Established(mut connection) = give(&mut listener, now + SECOND, &honest, &raw, &mut out) else {
+    let Verdict::Established(mut connection) = give(&mut listener, now + SECOND, &honest, &raw, &mut out)
+    else {
         panic!("the cookie was not taken");
     };
     let info = connection.info(now + SECOND);
@@ -344,7 +345,11 @@ fn blind_attacks_are_answered_with_challenges() {
     assert_eq!(world.ends[1].packets - before, 5);
     // An acknowledgement of what was never sent.
     world.run_for(SECOND);
-    let forged = Raw { acknowledgement: valid_ack.wrapping_add(5000), payload: vec![1; 10], ..raw(expected, Flags::ACK) };
+    let forged = Raw {
+        acknowledgement: valid_ack.wrapping_add(5000),
+        payload: vec![1; 10],
+        ..raw(expected, Flags::ACK)
+    };
     world.deliver(1, forged.packet());
     assert_eq!(world.connection(1).readable_bytes(), 0);
     // The exact number does it.
