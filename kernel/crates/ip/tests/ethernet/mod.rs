@@ -1,6 +1,7 @@
 //! A simulated Ethernet with several stacks, and a clock that the test moves.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::vec_box, reason = "batches of packets are handed on")]
 
 use std::{
     collections::VecDeque,
