@@ -160,7 +160,8 @@ impl Worker {
 
     fn run_deferred(&self) {
         // Those that are there now: who defers himself again has to wait until others had their turn.
-        for who in mem::take(&mut *self.deferred.lock()) {
+        let deferred = mem::take(&mut *self.deferred.lock());
+        for who in deferred {
             who.run();
         }
     }
@@ -169,7 +170,8 @@ impl Worker {
         if !self.checks_due.swap(false, SeqCst) {
             return;
         }
-        for who in mem::take(&mut *self.checks.lock()) {
+        let checks = mem::take(&mut *self.checks.lock());
+        for who in checks {
             if who.check() {
                 who.run();
             }
