@@ -79,6 +79,7 @@ fn a_peer_that_ends_or_resets() {
         server.close();
         assert_eq!(receive(&*client, 1).unwrap(), b"");
         client.close();
+        drop((client, server));
         let (client, server) = host.pair();
         let now = Linger { on: 1, seconds: 0 };
         server.set_option(SOL_SOCKET, SO_LINGER, now.as_bytes()).unwrap();
@@ -197,8 +198,7 @@ fn ten_thousand_connections_at_once() {
     let (listener, port) = host.listener(1000);
     let (clients, servers) = thread::scope(|scope| {
         let servers = scope.spawn(|| (0..COUNT).map(|_| accept(&listener)).collect::<Vec<_>>());
-        let clients: Vec<_> =
-            (0..COUNT).map(|_| host.connect(Ipv4Addr::LOCALHOST, port).unwrap()).collect();
+        let clients: Vec<_> = (0..COUNT).map(|_| host.connect(Ipv4Addr::LOCALHOST, port).unwrap()).collect();
         (clients, servers.join().unwrap())
     });
     for (n, client) in clients.iter().enumerate() {
@@ -310,6 +310,25 @@ fn a_signal_of_room_comes_to_whoever_polls() {
         drop((client, server));
         host.assert_clean();
     }
+}
+
+#[test]
+fn a_link_that_is_down_for_a_while_is_waited_for() {
+    let joined = Joined::new(Processing::InReader, Offloads::CHECKSUM, Faults::default());
+    let (listener, port) = joined.hosts[1].listener(4);
+    let client = joined.hosts[0].connect(SECOND, port).unwrap();
+    let server = accept(&listener);
+    joined.wires.iter().for_each(|wire| wire.set_stopped(true));
+    send_all(&*client, b"late");
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(receive_with(&*server, 9, MessageFlags::empty(), Blocking::No), Err(Errno::EAGAIN));
+    joined.wires.iter().for_each(|wire| wire.set_stopped(false));
+    assert_eq!(receive(&*server, 9).unwrap(), b"late");
+    client.close();
+    server.close();
+    listener.close();
+    drop((client, server, listener));
+    joined.hosts.iter().for_each(Host::assert_clean);
 }
 
 #[derive(Clone, Debug)]

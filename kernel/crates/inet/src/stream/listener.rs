@@ -12,6 +12,10 @@ use vfs::{Blocking, PollEvents};
 use super::{Phase, Role, TcpSocket, incoming::is_syn, shared::TimerHook, turn::path_of};
 use crate::{Endpoint, Timeout};
 
+/// Handshakes that are remembered at least, however short the queue. Beyond, cookies are sent, and who answers one while the
+/// queue is full is forgotten until he sends something; so a burst should not get that far.
+const LEAST_HANDSHAKES: usize = 128;
+
 /// What a listening socket has.
 pub struct Listener {
     handshakes: Mutex<Handshakes>,
@@ -43,7 +47,7 @@ impl Queue {
 
 impl Listener {
     fn new(socket: &TcpSocket, options: &tcp::Options, backlog: usize) -> Arc<Self> {
-        let cache = tcp::Listener::new(socket.net().tcp_secrets.clone(), backlog.max(1));
+        let cache = tcp::Listener::new(socket.net().tcp_secrets.clone(), backlog.max(LEAST_HANDSHAKES));
         let timer = Timer::new(Arc::new(TimerHook(socket.shared.clone())));
         Arc::new(Self {
             handshakes: Mutex::new(Handshakes { cache, timer, armed_ns: None }),
@@ -165,7 +169,7 @@ impl Listener {
 
     fn set_backlog(&self, backlog: usize) {
         self.queue.lock().backlog = backlog;
-        self.handshakes.lock().cache.set_backlog(backlog.max(1));
+        self.handshakes.lock().cache.set_backlog(backlog.max(LEAST_HANDSHAKES));
     }
 
     /// It listens no more: nobody will accept what waits. Called without a lock.

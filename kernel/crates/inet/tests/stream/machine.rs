@@ -86,7 +86,7 @@ impl Host {
     /// All sockets have been closed: nothing is left of them.
     pub fn assert_clean(&self) {
         self.net.time_wait.clear(&self.net);
-        let deadline_ns = platform::now_ns() + 20_000_000_000;
+        let deadline_ns = platform::now_ns() + 10_000_000_000;
         let state = || {
             (
                 self.net.tcp_counters.sockets(),
@@ -217,7 +217,9 @@ impl Wire {
     }
 
     fn chance(&self, of_1000: u64) -> bool {
-        let next = |seed: u64| Some(seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+        let next = |seed: u64| {
+            Some(seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))
+        };
         let seed = self.random.fetch_update(SeqCst, SeqCst, next).unwrap();
         (seed >> 33) % 1000 < of_1000
     }
