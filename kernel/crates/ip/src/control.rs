@@ -350,7 +350,10 @@ impl Stack {
             let Some(state) = control.interfaces.get_mut(&link.index) else { continue };
             deadlines.extend(self.poll_v6(link, state, now_ns, &mut changes));
         }
-        deadlines.extend(self.tables.write().expire(now_ns, &mut changes));
+        if self.tables.read().next_expiry_ns().is_some_and(|expiry_ns| expiry_ns <= now_ns) {
+            self.tables.write().expire(now_ns, &mut changes);
+        }
+        deadlines.extend(self.tables.read().next_expiry_ns());
         let configuring_until_ns = self.configuring_until_ns.load(Ordering::Acquire);
         if configuring_until_ns > now_ns {
             deadlines.push(configuring_until_ns);

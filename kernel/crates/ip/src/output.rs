@@ -7,7 +7,7 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::net::IpAddr;
 
 use linux_abi::Errno;
-use packet::{Checksum, MacAddress, Offloads, Packet};
+use packet::{Checksum, MacAddress, Offloads, Packet, Segmentation, SegmentationKind};
 
 use crate::{
     Route, RouteKind, Stack,
@@ -204,8 +204,11 @@ impl Stack {
             len <= template.max_payload_bytes()
                 && match packet.segmentation {
                     None => header_bytes + len <= mtu,
-                    // The loopback takes it as it is.
-                    Some(_) if header_bytes + len <= mtu => true,
+                    // The loopback takes a segment of TCP as it is; a datagram is one that somebody receives.
+                    Some(Segmentation { kind, .. }) if route.link.is_loopback() => {
+                        kind != SegmentationKind::Udp && header_bytes + len <= mtu
+                    }
+                    // Also one that would fit whole is cut: the peer may take no larger segments.
                     Some(segmentation) => {
                         let segment =
                             usize::from(segmentation.header_bytes) + usize::from(segmentation.segment_bytes);

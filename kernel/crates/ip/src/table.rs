@@ -291,8 +291,18 @@ impl Tables {
         }
     }
 
-    /// Ends what has outlived its time, and says when that happens next.
-    pub(crate) fn expire(&mut self, now_ns: u64, changes: &mut Vec<Change>) -> Option<u64> {
+    /// When something outlives its time.
+    pub(crate) fn next_expiry_ns(&self) -> Option<u64> {
+        let addresses = self.addresses.iter().flat_map(|address| {
+            let preferred =
+                address.preferred_until_ns.filter(|_| !address.flags.contains(AddressFlags::DEPRECATED));
+            [preferred, address.valid_until_ns]
+        });
+        addresses.chain(self.routes.iter().map(|route| route.expires_ns)).flatten().min()
+    }
+
+    /// Ends what has outlived its time.
+    pub(crate) fn expire(&mut self, now_ns: u64, changes: &mut Vec<Change>) {
         let is_over = |until_ns: Option<u64>| until_ns.is_some_and(|until_ns| until_ns <= now_ns);
         let gone: Vec<_> = self
             .addresses
@@ -318,12 +328,6 @@ impl Tables {
             self.touch();
         }
         self.remove_routes(now_ns, changes, |route| is_over(route.expires_ns));
-        let addresses = self.addresses.iter().flat_map(|address| {
-            let preferred =
-                address.preferred_until_ns.filter(|_| !address.flags.contains(AddressFlags::DEPRECATED));
-            [preferred, address.valid_until_ns]
-        });
-        addresses.chain(self.routes.iter().map(|route| route.expires_ns)).flatten().min()
     }
 
     /// The first usable link-local address of an interface.

@@ -320,3 +320,31 @@ fn the_loopback_carries_both_families_whole() {
     }
     assert_eq!(net.hosts[0].stack.ipv4_counters().fragments_created, 0);
 }
+
+#[test]
+fn what_a_link_cannot_cut_is_cut_here() {
+    use packet::{Checksum, Segmentation, SegmentationKind};
+
+    let mut net = net(2, 1500);
+    // A TCP segment of 20 bytes of header and 3000 of payload, PSH and CWR set, of which the peer takes 1000 at once.
+    let mut bytes = udp(3020);
+    bytes[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
+    bytes[12..14].copy_from_slice(&[0x50, 0x98]);
+    let route = net.hosts[0].stack.route(v4(2), None, None).unwrap();
+    let mut packet = ethernet::outgoing(&bytes);
+    packet.checksum = Checksum::Partial { start: 0, offset: 16 };
+    packet.segmentation =
+        Some(Segmentation { kind: SegmentationKind::Tcp4, segment_bytes: 1000, header_bytes: 20 });
+    let options = OutputOptions::new(protocol::TCP);
+    net.hosts[0].stack.output(&route, route.source, v4(2), options, &mut vec![packet]).unwrap();
+    net.settle();
+    let segments = net.hosts[1].datagrams(6);
+    assert_eq!(segments.len(), 3);
+    for (index, (_, segment)) in segments.iter().enumerate() {
+        assert_eq!(segment[20..], bytes[20 + 1000 * index..][..1000]);
+        let sequence = u32::from_be_bytes(segment[4..8].try_into().unwrap());
+        assert_eq!(sequence, u32::MAX.wrapping_add(1000 * index as u32));
+        assert_eq!(segment[13], [0x90, 0x10, 0x18][index]);
+        assert_eq!(fold(ones_sum(segment) + pseudo_sum(v4(1), v4(2), 6, 1020)), 0xffff);
+    }
+}
