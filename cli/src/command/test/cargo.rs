@@ -167,6 +167,10 @@ fn cargo(context: &Context, folder: &str) -> Command {
 fn cargo_test(context: &Context) -> Command {
     let mut cargo = cargo(context, ".");
     cargo.args(["test", "--quiet", "--no-fail-fast"]);
+    if context.options.long {
+        // The fuzzers' rounds: tests/fuzz/src/lib.rs.
+        cargo.env("CREMA_FUZZ_ROUNDS", "1000000");
+    }
     cargo
 }
 
