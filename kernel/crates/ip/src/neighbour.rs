@@ -106,6 +106,17 @@ pub(crate) struct Probe {
     pub(crate) to: Option<MacAddress>,
 }
 
+/// What time has brought.
+#[derive(Default)]
+pub(crate) struct Due {
+    /// To be sent.
+    pub(crate) probes: Vec<Probe>,
+    /// Do not answer any more.
+    pub(crate) failed: Vec<IpAddr>,
+    /// Packets for those.
+    pub(crate) unreachable: Vec<Box<Packet>>,
+}
+
 impl Neighbour {
     fn new(address: IpAddr, now_ns: u64) -> Self {
         Self {
@@ -395,17 +406,18 @@ impl NeighbourCache {
         Some(self.next_deadline_ns.load(Ordering::Relaxed)).filter(|&deadline_ns| deadline_ns != u64::MAX)
     }
 
-    /// Does what is due: `probes` are to be sent, and what is in `unreachable` found nobody.
-    pub(crate) fn poll(&self, now_ns: u64, probes: &mut Vec<Probe>, unreachable: &mut Vec<Box<Packet>>) {
+    /// Does what is due.
+    pub(crate) fn poll(&self, now_ns: u64) -> Due {
+        let mut due = Due::default();
         if self.next_deadline_ns.load(Ordering::Relaxed) > now_ns {
-            return;
+            return due;
         }
         self.next_deadline_ns.store(u64::MAX, Ordering::Relaxed);
         let mut entries = self.entries.lock();
         entries.retain(|_, neighbour| {
             let mut inner = neighbour.inner.lock();
             if inner.deadline_ns.is_some_and(|deadline_ns| deadline_ns <= now_ns) {
-                self.expire(neighbour, &mut inner, now_ns, probes, unreachable);
+                self.expire(neighbour, &mut inner, now_ns, &mut due);
                 neighbour.publish(&inner);
             }
             match inner.deadline_ns {
@@ -421,16 +433,10 @@ impl NeighbourCache {
                 None => true,
             }
         });
+        due
     }
 
-    fn expire(
-        &self,
-        neighbour: &Arc<Neighbour>,
-        inner: &mut Inner,
-        now_ns: u64,
-        probes: &mut Vec<Probe>,
-        unreachable: &mut Vec<Box<Packet>>,
-    ) {
+    fn expire(&self, neighbour: &Arc<Neighbour>, inner: &mut Inner, now_ns: u64, due: &mut Due) {
         inner.deadline_ns = None;
         let reachable_ns = self.reachable_ns.load(Ordering::Relaxed);
         let confirmed_ns = neighbour.confirmed_ns.load(Ordering::Relaxed);
@@ -445,18 +451,19 @@ impl NeighbourCache {
             NeighbourState::Delay => {
                 inner.state = NeighbourState::Probe;
                 inner.solicitations = 1;
-                probes.push(Probe { neighbour: neighbour.clone(), to: inner.mac });
+                due.probes.push(Probe { neighbour: neighbour.clone(), to: inner.mac });
                 self.arm(inner, now_ns + self.retransmit_ns());
             }
             NeighbourState::Incomplete | NeighbourState::Probe if inner.solicitations < MAX_SOLICITATIONS => {
                 inner.solicitations += 1;
                 let to = inner.mac.filter(|_| inner.state == NeighbourState::Probe);
-                probes.push(Probe { neighbour: neighbour.clone(), to });
+                due.probes.push(Probe { neighbour: neighbour.clone(), to });
                 self.arm(inner, now_ns + self.retransmit_ns());
             }
             NeighbourState::Incomplete | NeighbourState::Probe => {
                 inner.state = NeighbourState::Failed;
-                self.take_queue(inner, unreachable);
+                due.failed.push(neighbour.address);
+                self.take_queue(inner, &mut due.unreachable);
             }
             NeighbourState::Stale | NeighbourState::Failed => {}
         }

@@ -246,12 +246,17 @@ impl Stack {
         let mut deadlines = Vec::new();
         let links = self.tables.read().interfaces.clone();
         for link in &links {
-            let (mut probes, mut unreachable) = (Vec::new(), Vec::new());
-            link.neighbours.poll(now_ns, &mut probes, &mut unreachable);
-            for probe in probes {
+            let due = link.neighbours.poll(now_ns);
+            for probe in due.probes {
                 self.solicit(link, probe.neighbour.address, probe.to);
             }
-            self.report_unreachable(link, unreachable);
+            let tables = self.tables.read();
+            // There may be another gateway that answers.
+            if tables.routes.iter().any(|route| route.gateway.is_some_and(|at| due.failed.contains(&at))) {
+                tables.touch();
+            }
+            drop(tables);
+            self.report_unreachable(link, due.unreachable);
         }
         let expired = self.reassembly.lock().expire(now_ns);
         for Expired { key, first } in expired {

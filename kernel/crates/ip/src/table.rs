@@ -205,7 +205,10 @@ impl Tables {
         let has_route = !address.flags.contains(AddressFlags::NO_PREFIX_ROUTE)
             && !address.address.is_loopback()
             && address.prefix_len < width(address.address);
+        let mut is_news = true;
         if let Some(known) = self.find_address_mut(address.address, interface) {
+            // Lifetimes are extended again and again: no route depends on them.
+            is_news = (known.flags, known.prefix_len) != (address.flags, address.prefix_len);
             *known = address;
         } else if self.addresses.len() < MAX_ADDRESSES {
             self.addresses.push(address);
@@ -216,7 +219,9 @@ impl Tables {
         if has_route {
             self.put_route(entry, now_ns, changes);
         }
-        self.touch();
+        if is_news {
+            self.touch();
+        }
         true
     }
 

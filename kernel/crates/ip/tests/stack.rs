@@ -348,3 +348,24 @@ fn what_a_link_cannot_cut_is_cut_here() {
         assert_eq!(fold(ones_sum(segment) + pseudo_sum(v4(1), v4(2), 6, 1020)), 0xffff);
     }
 }
+
+#[test]
+fn a_gateway_that_does_not_answer_is_left_for_one_that_does() {
+    let mut net = net(3, 1500);
+    let config = InterfaceConfig {
+        ipv4: Ipv4Config::Static {
+            addresses: vec![([10, 0, 0, 1].into(), 24)],
+            gateways: vec![[10, 0, 0, 99].into(), [10, 0, 0, 2].into()],
+        },
+        ..InterfaceConfig::default()
+    };
+    let stack = net.hosts[0].stack.clone();
+    stack.configure(2, config).unwrap();
+    let to = IpAddr::from([8, 8, 8, 8]);
+    let route = stack.route(to, None, None).unwrap();
+    assert_eq!(route.next_hop, v4(99));
+    net.hosts[0].send(to, OutputOptions::new(protocol::UDP), &udp(9)).unwrap();
+    net.pass(4.0);
+    assert!(!route.is_current());
+    assert_eq!(stack.route(to, None, None).unwrap().next_hop, v4(2));
+}
