@@ -3,6 +3,8 @@
 //! needed. Needs the right to make namespaces and devices, so it is run on demand:
 //! `cargo test -p tcp --test linux -- --ignored --test-threads=1`.
 
+#![allow(clippy::vec_box, reason = "packets are boxed everywhere")]
+
 mod common;
 
 use std::{
