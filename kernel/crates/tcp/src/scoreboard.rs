@@ -173,8 +173,11 @@ impl Scoreboard {
     }
 
     /// Takes everything in flight that was sent so long ago that `is_lost` for lost, oldest first, and stops at the
-    /// first that is not. Returns when that one was sent, and whether anything was lost.
-    pub(crate) fn mark_lost_by_time(&mut self, is_lost: impl Fn(u64, u64) -> bool) -> (Option<u64>, bool) {
+    /// first that is not. Returns when that one was sent and where it ends, and whether anything was lost.
+    pub(crate) fn mark_lost_by_time(
+        &mut self,
+        is_lost: impl Fn(u64, u64) -> bool,
+    ) -> (Option<(u64, u64)>, bool) {
         let mut any = false;
         while let Some(&oldest) = self.order.front() {
             let mut index = self.index_of(oldest.start);
@@ -198,7 +201,7 @@ impl Scoreboard {
                 if let Some(oldest) = self.order.front_mut() {
                     oldest.start = start;
                 }
-                return (Some(oldest.sent_ns), any);
+                return (Some((oldest.sent_ns, end)), any);
             }
             any = true;
             self.mark_lost(index);

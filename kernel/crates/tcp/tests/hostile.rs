@@ -138,7 +138,7 @@ fn attack() -> impl Strategy<Value = Attack> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_panics(

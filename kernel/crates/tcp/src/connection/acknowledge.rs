@@ -73,7 +73,7 @@ impl Connection {
         self.react_to_loss();
         let delivered =
             delivery.bytes + if is_plain_duplicate && !self.has_sack { u64::from(self.mss) } else { 0 };
-        self.control_congestion(now_ns, delivered, was_limited);
+        self.control_congestion(now_ns, delivered, was_limited && acknowledged > 0);
         if acknowledged > 0 {
             self.after_progress(now_ns);
         }

@@ -183,10 +183,11 @@ impl Connection {
     pub(super) fn detect_loss(&mut self, now_ns: u64) -> bool {
         let (sent_ns, end) = (self.rack.sent_ns, self.rack.end);
         let patience_ns = self.rack.rtt_ns + self.reordering_window();
-        let (oldest_ns, any) = self.board.mark_lost_by_time(|at_ns, at_end| {
+        let (oldest, any) = self.board.mark_lost_by_time(|at_ns, at_end| {
             (at_ns, at_end) < (sent_ns, end) && now_ns >= at_ns + patience_ns
         });
-        self.timers.reorder = oldest_ns.filter(|&oldest_ns| oldest_ns < sent_ns).map(|at| at + patience_ns);
+        self.timers.reorder =
+            oldest.filter(|&oldest| oldest < (sent_ns, end)).map(|(at_ns, _)| at_ns + patience_ns);
         any
     }
 
@@ -232,17 +233,20 @@ impl Connection {
     }
 
     /// Moves the congestion window after an acknowledgement that delivered something, or found a loss.
-    pub(super) fn control_congestion(&mut self, now_ns: u64, delivered: u64, was_limited: bool) {
+    /// `may_grow` says that more would have been sent if the window were larger, and that the first byte that was
+    /// missing has come.
+    pub(super) fn control_congestion(&mut self, now_ns: u64, delivered: u64, may_grow: bool) {
         if self.recovery.phase != Phase::Open && self.unacknowledged >= self.recovery.point {
             if self.recovery.phase == Phase::Recovery {
                 self.congestion.set_window(self.congestion.threshold());
             }
             self.recovery.end();
             self.rack.recovery_ended();
+            return;
         }
         match self.recovery.phase {
             Phase::Recovery => self.reduce_proportionally(delivered),
-            _ if delivered > 0 && was_limited => {
+            _ if delivered > 0 && may_grow => {
                 let rtt_ns = self.rtt.smoothed().unwrap_or(0);
                 self.congestion.acknowledged(now_ns, delivered, rtt_ns);
                 self.grow_send_buffer();
