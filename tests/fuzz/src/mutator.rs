@@ -11,7 +11,7 @@ impl Dice {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn roll(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -20,7 +20,7 @@ impl Dice {
 
     /// A number below `limit`, which is not 0.
     pub fn below(&mut self, limit: usize) -> usize {
-        ((self.next() >> 16) % limit as u64) as usize
+        ((self.roll() >> 16) % limit as u64) as usize
     }
 
     /// Whether something happens that does so once in `n` times.
@@ -71,7 +71,7 @@ impl Mutator {
         let at = self.dice.below(reach);
         match self.dice.below(10) {
             0 => frame[at] ^= 1 << self.dice.below(8),
-            1 | 2 => frame[at] = self.dice.next() as u8,
+            1 | 2 => frame[at] = self.dice.roll() as u8,
             3 | 4 => {
                 let value = EDGES[self.dice.below(EDGES.len())].to_be_bytes();
                 let end = (at + 2).min(frame.len());
@@ -90,7 +90,7 @@ impl Mutator {
             6 => frame.truncate(at),
             7 => {
                 let more = self.dice.below(80);
-                frame.resize((frame.len() + more).min(FRAME_LIMIT), self.dice.next() as u8);
+                frame.resize((frame.len() + more).min(FRAME_LIMIT), self.dice.roll() as u8);
             }
             8 => {
                 let part = self.dice.below(frame.len() - at).min(64) + 1;

@@ -44,10 +44,11 @@ pub fn all() -> Vec<Vec<u8>> {
     seeds.push(ipv4(17, 0, &[68, 8, 5, 0, 0, 0, 0, 0], &datagram));
     seeds.push(ipv4(17, 0, &[131, 7, 4, 10, 0, 0, 9, 0], &datagram));
     // Fragments: first, middle, last, one that overlaps, one that would end beyond 65,535.
-    for field in [0x2000, 0x2003, 0x0006, 0x2002, 0x3fff_u16 & 0x1fff | 0x2000] {
+    for field in [0x2000, 0x2003, 0x0006, 0x2002, 0x3fff_u16] {
         seeds.push(ipv4(17, field, &[], &[0x77; 24]));
         let mut fragment = vec![17, 0];
-        fragment.extend((field << 3 | field >> 13).to_be_bytes());
+        // IPv6 has the offset three bits further up, and "more" in the lowest (RFC 8200, 4.5).
+        fragment.extend(((field & 0x1fff) << 3 | field >> 13 & 1).to_be_bytes());
         fragment.extend([0, 0, 0, 7]);
         fragment.extend([0x77; 24]);
         seeds.push(ipv6(44, &fragment));
@@ -152,7 +153,7 @@ fn tcp(flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut segment = 40_000_u16.to_be_bytes().to_vec();
     segment.extend(TCP_PORT.to_be_bytes());
     segment.extend([0, 0, 0, 1, 0, 0, 0, 2]);
-    segment.extend([((20 + options.len()) / 4 << 4) as u8, flags, 0xff, 0xff, 0, 0, 0, 1]);
+    segment.extend([(((20 + options.len()) / 4) << 4) as u8, flags, 0xff, 0xff, 0, 0, 0, 1]);
     [&segment, options, payload].concat()
 }
 
