@@ -16,6 +16,7 @@ mod heap;
 mod ipc;
 mod log;
 mod mm;
+mod net;
 mod panic;
 mod platform;
 mod power;

@@ -71,7 +71,6 @@ extern "C" fn poller(argument: usize) -> ! {
 }
 
 /// The cards, as links for the protocols.
-#[allow(dead_code, reason = "there are no protocols yet")]
 pub fn links() -> impl Iterator<Item = Arc<dyn Link>> {
     cards().map(|card| card.clone() as Arc<dyn Link>)
 }

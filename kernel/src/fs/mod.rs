@@ -22,7 +22,7 @@ use spin::{LazyLock, Once};
 use tmpfs::Tmpfs;
 use vfs::{
     AccessMode, Blocking, FdFlags, FdTable, File, FileSystem, FinalLink, MountRequest, Namespace, NewInode,
-    OpenFile, OpenRequest, Path,
+    OpenFile, OpenRequest, Path, SliceSrc, WriteSrc,
 };
 
 use crate::{device, mm, task};
@@ -217,6 +217,21 @@ pub fn read_file(path: &str) -> Result<Vec<u8>, Errno> {
             read => bytes.extend_from_slice(&part[..read]),
         }
     }
+}
+
+/// Makes a file with these contents, or gives them to the file that is there.
+pub fn replace_file(path: &str, contents: &[u8]) -> Result<(), Errno> {
+    let request = OpenRequest {
+        access: AccessMode::WriteOnly,
+        flags: OpenFlags::CREAT | OpenFlags::TRUNC,
+        permissions: 0o644,
+    };
+    let file = namespace().open(namespace().root(), path.as_bytes(), &request)?;
+    let mut source = SliceSrc::new(contents);
+    while source.remaining() > 0 {
+        file.write(&mut source, Blocking::Yes)?;
+    }
+    Ok(())
 }
 
 /// Opens descriptors 0, 1 and 2 on the console.

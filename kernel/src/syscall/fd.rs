@@ -13,6 +13,7 @@ use vfs::{AccessMode, OpenFile};
 use super::{Result, UserString, lock};
 use crate::{
     fs::{self, descriptor, descriptors, namespace},
+    net,
     refuse_once,
     user::UserPtr,
 };
@@ -162,7 +163,10 @@ pub fn sys_ioctl(fd: i32, request: u32, argument: u64) -> Result {
         ioctl::FIOQSIZE if is_regular(&file) => {
             UserPtr::<i64>::new(argument).write(file.metadata()?.size as i64).map(|()| 0)
         }
-        _ => file.file().ioctl(request, argument as usize),
+        _ => match net::ioctl::request(&**file.file(), request, argument) {
+            Some(result) => result,
+            None => file.file().ioctl(request, argument as usize),
+        },
     }
 }
 

@@ -6,6 +6,7 @@ mod message;
 
 use alloc::{sync::Arc, vec::Vec};
 
+use inet::Family;
 use ipc::{
     socket::{SendOptions, Socket, SocketFile},
     unix::UnixSocket,
@@ -15,7 +16,7 @@ use linux_abi::{
     file::OpenFlags,
     socket::{
         ADDRESS_MAX, MessageFlags, SOCK_TYPE_MASK, SOMAXCONN, ShutdownHow, SocketFlags, SocketType,
-        family::{AF_INET, AF_INET6, AF_MAX, AF_UNIX},
+        family::{AF_INET, AF_INET6, AF_MAX, AF_NETLINK, AF_UNIX},
     },
 };
 use vfs::{AccessMode, Blocking, File, OpenFile};
@@ -23,6 +24,7 @@ use vfs::{AccessMode, Blocking, File, OpenFile};
 use super::Result;
 use crate::{
     ipc::{CREDENTIALS, LOCAL_SOCKETS, install, install_pair, open_file, raise_sigpipe},
+    net,
     refuse_once,
     user::{UserBuffers, UserPtr},
 };
@@ -36,10 +38,9 @@ const OPTION_MAX: usize = 4096;
 fn create(family: u16, kind: SocketType, protocol: i32) -> core::result::Result<Arc<dyn Socket>, Errno> {
     match family {
         AF_UNIX => Ok(UnixSocket::new(&LOCAL_SOCKETS, local_kind(kind, protocol)?, CREDENTIALS)),
-        AF_INET | AF_INET6 => {
-            refuse_once!("sockets of the Internet are not offered yet: EAFNOSUPPORT");
-            Err(Errno::EAFNOSUPPORT)
-        }
+        AF_INET => net::create(Family::V4, kind, protocol),
+        AF_INET6 => net::create(Family::V6, kind, protocol),
+        AF_NETLINK => net::create_netlink(kind, protocol),
         family => {
             refuse_once!("sockets of family {family} are not offered: EAFNOSUPPORT");
             Err(Errno::EAFNOSUPPORT)
@@ -95,11 +96,8 @@ pub fn sys_socket(family: i32, kind: u32, protocol: i32) -> Result {
 pub fn sys_socketpair(family: i32, kind: u32, protocol: i32, descriptors: UserPtr<[i32; 2]>) -> Result {
     let new = decode(family, kind)?;
     if new.family != AF_UNIX {
-        return match new.family {
-            // Families that Linux has answer that they have no pairs, whether or not they have sockets here.
-            AF_INET | AF_INET6 => Err(Errno::EOPNOTSUPP),
-            family => create(family, new.kind, protocol).and(Err(Errno::EOPNOTSUPP)),
-        };
+        // A family that has sockets has no pairs of them.
+        return create(new.family, new.kind, protocol).and(Err(Errno::EOPNOTSUPP));
     }
     let (a, b) = UnixSocket::pair(&LOCAL_SOCKETS, local_kind(new.kind, protocol)?, CREDENTIALS);
     let end = |socket| {

@@ -18,7 +18,7 @@ use vfs::{Blocking, OpenFile};
 use crate::{
     arch::{clock, cpu, fpu, trap::TrapFrame},
     device::{self, random},
-    fs, log, mm, sched, signal, syscall,
+    fs, log, mm, net, sched, signal, syscall,
     task::{self, NewThread},
     user::UserPtr,
     vdso,
@@ -63,6 +63,7 @@ pub fn start_program() -> Result<(), String> {
     }
     let hostname = if config.hostname.is_empty() { "crema" } else { &config.hostname };
     syscall::info::set_hostname(hostname);
+    net::start(&config)?;
     let cwd = if config.cwd.is_empty() { "/" } else { &config.cwd };
     fs::set_working_directory(cwd)
         .map_err(|error| format!("cannot change to the directory {cwd}: {error:?}"))?;

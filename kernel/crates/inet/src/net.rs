@@ -3,12 +3,13 @@
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
 
-use ip::Stack;
+use ip::{Change, Stack};
 use netchannels::{Counters, FlowTable, HashKey, Processing};
 
 use crate::{
     Family, UdpCounters,
     ingress::Flow,
+    netlink::{Changes, Follower, Registry},
     ports::{ConflictRule, PortTable},
     stream::{ResetLimit, TcpCounters, TcpMemory, TcpSocket, TimeWaits},
     udp::UdpSocket,
@@ -123,12 +124,14 @@ pub struct Net {
     /// What can be set.
     pub settings: Settings,
     udp_counters: [UdpCounters; 2],
+    pub(crate) netlink: Registry,
+    changes: Arc<Changes>,
 }
 
 impl Net {
     /// The network over `ip`.
     pub fn new(ip: Arc<Stack>, keys: &Keys, machine: Machine) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|this| Self {
             ip,
             flows: FlowTable::new(HashKey::new(keys.flows)),
             counters: Counters::new(machine.cpus),
@@ -143,7 +146,19 @@ impl Net {
             udp_ports: PortTable::new(ConflictRule::Udp, keys.port_choice[1], keys.port_sharing[1]),
             settings: Settings::new(),
             udp_counters: [UdpCounters::default(), UdpCounters::default()],
+            netlink: Registry::default(),
+            changes: Changes::new(this.clone()),
         })
+    }
+
+    /// Lets `follower` be told of each change of interfaces, addresses, routes and name servers, in the worker's
+    /// thread. Once.
+    pub fn follow_changes(&self, follower: Follower) {
+        self.changes.set_follower(follower);
+    }
+
+    pub(crate) fn note_change(&self, change: Change) {
+        self.changes.note(change);
     }
 
     /// Who runs the protocols.

@@ -47,5 +47,9 @@ impl Transport for Transports {
         }
     }
 
-    fn changed(&self, _change: Change) {}
+    fn changed(&self, change: Change) {
+        if let Some(net) = self.net.upgrade() {
+            net.note_change(change);
+        }
+    }
 }

@@ -15,7 +15,7 @@ pub mod protocol {
     pub const IPPROTO_ICMPV6: i32 = 58;
     pub const IPPROTO_UDPLITE: i32 = 136;
     pub const IPPROTO_RAW: i32 = 255;
-    pub const IPPROTO_MAX: i32 = 256;
+    pub const IPPROTO_MAX: i32 = 263;
 }
 
 /// Levels of options and of control data, beside [`SOL_SOCKET`](crate::socket::SOL_SOCKET).

@@ -1,0 +1,164 @@
+//! The network put together: IP, the sockets, the links, the thread that works for them, and how the run wants its
+//! interfaces.
+//!
+//! Everything is made once by [`start`], before the program, and lives for ever. Nothing here locks.
+
+pub mod ioctl;
+mod resolver;
+
+use alloc::{boxed::Box, format, string::String, sync::Arc};
+use core::net::IpAddr;
+
+use inet::{Family, Ingress, Keys, Machine, Net, NetlinkSocket, TcpSocket, Transports, UdpSocket};
+use ip::{Autoconfiguration, InterfaceConfig, Ipv4Config, Ipv6Config, Loopback, Stack};
+use ipc::socket::Socket;
+use ksync::platform;
+use linux_abi::{
+    Errno,
+    inet::protocol::{IPPROTO_MAX, IPPROTO_TCP, IPPROTO_UDP},
+    netlink::NETLINK_ROUTE,
+    socket::SocketType,
+};
+use netchannels::{Framing, Processing};
+use packet::Link;
+use run_config::{AddressSource, NetChannels, RunConfig};
+use spin::Once;
+
+use crate::{arch::cpu, device::{network, random}, mm, task};
+
+static NET: Once<Arc<Net>> = Once::new();
+
+/// The network. There is one from the program's start on.
+pub fn net() -> &'static Arc<Net> {
+    NET.get().expect("the network is brought up before the program starts")
+}
+
+/// Random bytes for a key.
+fn key<const LEN: usize>() -> [u8; LEN] {
+    let mut bytes = [0; LEN];
+    random::fill(&mut bytes);
+    bytes
+}
+
+/// Brings the network up: the loopback, and an interface for each network device. The error says in a sentence what is
+/// wrong.
+pub fn start(config: &RunConfig) -> Result<(), String> {
+    let keys = ip::Keys { hash: key(), stable_privacy: key(), random: key() };
+    let stack = Arc::new(Stack::new(keys, Box::new(platform::now_ns)));
+    let keys = Keys {
+        port_choice: [key(), key()],
+        port_sharing: [key(), key()],
+        tcp: key(),
+        flows: key(),
+    };
+    let processing = match config.net.channels {
+        NetChannels::On => Processing::InReader,
+        NetChannels::Off => Processing::InWorker,
+    };
+    let memory_bytes = usize::try_from(mm::memory_figures().total_bytes).unwrap_or(usize::MAX);
+    let net = Net::new(stack.clone(), &keys, Machine { cpus: cpu::count(), memory_bytes, processing });
+    stack.set_transport(Transports::new(&net));
+    NET.call_once(|| net.clone());
+    add_link(&net, Arc::new(Loopback::new()));
+    for (n, card) in network::links().enumerate() {
+        let index = add_link(&net, card);
+        // What the run says is for the first card; others find out themselves.
+        let wanted = if n == 0 { interface_config(config) } else { automatic() };
+        if let Err(error) = net.ip.configure(index, wanted) {
+            log::error!("the interface {index} cannot be configured: {error:?}");
+        }
+    }
+    net.follow_changes(Box::new(resolver::follow));
+    resolver::write_names();
+    task::spawn_kernel_thread("net", work, 0)
+        .map_err(|error| format!("no thread for the network: {error:?}"))
+}
+
+/// Adds a link and lets its packets come in; returns its interface's index.
+fn add_link(net: &Arc<Net>, link: Arc<dyn Link>) -> u32 {
+    let framing = link.hardware_address().map_or(Framing::Ip, Framing::Ethernet);
+    let index = net.ip.add_link(link.clone());
+    link.start(Ingress::new(net, index, framing));
+    index
+}
+
+/// An interface that finds out all by itself.
+fn automatic() -> InterfaceConfig {
+    InterfaceConfig {
+        ipv4: Ipv4Config::Dhcp,
+        hostname: Some(crate::syscall::info::hostname()),
+        ..InterfaceConfig::default()
+    }
+}
+
+/// How the run wants its first interface to be configured.
+fn interface_config(config: &RunConfig) -> InterfaceConfig {
+    let net = &config.net;
+    let of_v4 = net.addresses.iter().filter_map(|own| match own.address() {
+        IpAddr::V4(address) => Some((address, own.prefix_len())),
+        IpAddr::V6(_) => None,
+    });
+    let of_v6 = net.addresses.iter().filter_map(|own| match own.address() {
+        IpAddr::V6(address) => Some((address, own.prefix_len())),
+        IpAddr::V4(_) => None,
+    });
+    let v4_gateways = net.gateways.iter().filter_map(|gateway| match gateway {
+        IpAddr::V4(gateway) => Some(*gateway),
+        IpAddr::V6(_) => None,
+    });
+    let v6_gateways = net.gateways.iter().filter_map(|gateway| match gateway {
+        IpAddr::V6(gateway) => Some(*gateway),
+        IpAddr::V4(_) => None,
+    });
+    let v6_addresses: alloc::vec::Vec<_> = of_v6.collect();
+    InterfaceConfig {
+        ipv4: match net.source {
+            AddressSource::Dhcp => Ipv4Config::Dhcp,
+            AddressSource::Static => {
+                Ipv4Config::Static { addresses: of_v4.collect(), gateways: v4_gateways.collect() }
+            }
+        },
+        ipv6: Ipv6Config {
+            autoconfiguration: if v6_addresses.is_empty() {
+                Autoconfiguration::On
+            } else {
+                Autoconfiguration::Off
+            },
+            addresses: v6_addresses,
+            gateways: v6_gateways.collect(),
+            ..Ipv6Config::default()
+        },
+        dns: net.dns.clone(),
+        hostname: Some(crate::syscall::info::hostname()),
+    }
+}
+
+extern "C" fn work(_: usize) -> ! {
+    let net = net();
+    net.worker.run(net);
+    task::park_forever()
+}
+
+/// Makes a socket of the Internet (`inet_create`, `inet6_create`).
+pub fn create(family: Family, kind: SocketType, protocol: i32) -> Result<Arc<dyn Socket>, Errno> {
+    if !(0..IPPROTO_MAX).contains(&protocol) {
+        return Err(Errno::EINVAL);
+    }
+    match (kind, protocol) {
+        (SocketType::Stream, 0 | IPPROTO_TCP) => Ok(TcpSocket::new(net(), family)),
+        (SocketType::Datagram, 0 | IPPROTO_UDP) => Ok(UdpSocket::new(net(), family)),
+        (SocketType::Stream | SocketType::Datagram | SocketType::Raw, _) => Err(Errno::EPROTONOSUPPORT),
+        _ => Err(Errno::ESOCKTNOSUPPORT),
+    }
+}
+
+/// Makes a netlink socket (`netlink_create`).
+pub fn create_netlink(kind: SocketType, protocol: i32) -> Result<Arc<dyn Socket>, Errno> {
+    match (kind, protocol) {
+        (SocketType::Raw | SocketType::Datagram, NETLINK_ROUTE) => {
+            Ok(NetlinkSocket::new(net(), kind, task::PID))
+        }
+        (SocketType::Raw | SocketType::Datagram, _) => Err(Errno::EPROTONOSUPPORT),
+        _ => Err(Errno::ESOCKTNOSUPPORT),
+    }
+}
