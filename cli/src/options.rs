@@ -3,12 +3,12 @@
 //! Responsible for syntax and for checks that need nothing but the words themselves. Not for defaults that
 //! depend on the host (memory, CPUs, accelerator): those are `machine::choice`.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use run_config::{InterfaceAddress, NetChannels};
 
-use crate::network::{self, forward::PortForward, link::Link};
+use crate::network::{self, faulty_link::End, forward::PortForward, link::Link};
 
 /// Boots a jar inside the Crema unikernel.
 #[derive(Debug, Parser)]
@@ -30,6 +30,56 @@ pub enum Command {
     Test(TestOptions),
     /// Measure the kernel
     Bench(BenchOptions),
+    /// Connect two guests by a link that loses, repeats, reorders and damages frames
+    #[command(hide = true)]
+    FaultyLink(FaultyLinkOptions),
+}
+
+/// Rates are of frames, in percent.
+#[derive(Debug, Args)]
+pub struct FaultyLinkOptions {
+    /// One end, of two: where the link is, and where the guest is, for which `crema run` has
+    /// --net socket:dgram=HERE,local=GUEST
+    #[arg(long = "end", value_name = "HERE,GUEST", required = true, value_parser = link_end)]
+    pub ends: Vec<End>,
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percentage)]
+    pub drop: f64,
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percentage)]
+    pub duplicate: f64,
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percentage)]
+    pub reorder: f64,
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percentage)]
+    pub corrupt: f64,
+    /// How long each frame is under way
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+    pub delay: u64,
+    /// Lose everything from a time on, for a time
+    #[arg(long = "outage", value_name = "START:LENGTH", value_parser = outage)]
+    pub outages: Vec<(Duration, Duration)>,
+    /// What chance begins with
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
+}
+
+fn link_end(text: &str) -> Result<End, String> {
+    let (here, guest) = text.split_once(',').ok_or("it must be two addresses: HERE,GUEST")?;
+    Ok(End { here: here.parse()?, guest: guest.parse()? })
+}
+
+fn percentage(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err("it must be a number from 0 to 100".into()),
+    }
+}
+
+/// Seconds after the start, and how many.
+fn outage(text: &str) -> Result<(Duration, Duration), String> {
+    let seconds =
+        |text: &str| text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    text.split_once(':')
+        .and_then(|(start, len)| Some((seconds(start)?, seconds(len)?)))
+        .ok_or_else(|| "it must be two numbers of seconds: START:LENGTH".into())
 }
 
 #[derive(Clone, Debug, Args)]

@@ -144,10 +144,18 @@ fn socket(detail: &str) -> Result<Socket, String> {
 }
 
 fn endpoint(text: &str) -> Result<Endpoint, String> {
-    match text.strip_prefix("unix:") {
-        Some("") => Err("unix: needs a path".into()),
-        Some(path) => Ok(Endpoint::Unix(path.into())),
-        None => text.parse().map(Endpoint::Inet).map_err(|_| not_an_endpoint(text)),
+    text.parse()
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err("unix: needs a path".into()),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => text.parse().map(Self::Inet).map_err(|_| not_an_endpoint(text)),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`forward`] has ports of the host, [`link`] what the device is connected to; [`Network::plan`] checks that they and the addresses
 //! go together. Not responsible for the device itself (`machine::qemu`), nor for anything in the guest.
 
+pub mod faulty_link;
 pub mod forward;
 pub mod link;
 
