@@ -1,5 +1,7 @@
 //! Point by point: what the RFCs ask for, against hand-made segments.
 
+#![allow(clippy::vec_box, reason = "packets are boxed everywhere")]
+
 mod common;
 
 use std::sync::Arc;
@@ -38,7 +40,6 @@ struct Drill {
     now: u64,
     iss: u32,
     irs: u32,
-    tuple: Tuple,
     has_timestamps: bool,
     their_clock: u32,
     last_value: u32,
@@ -101,7 +102,6 @@ impl Drill {
             now,
             iss: isn.sequence.0,
             irs: 5000,
-            tuple: tuple(),
             has_timestamps: false,
             their_clock: 1000,
             last_value: 0,
