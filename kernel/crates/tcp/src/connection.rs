@@ -25,8 +25,8 @@ pub(crate) use timer::SYN_ACK_RETRIES;
 use timer::Timers;
 
 use crate::{
-    Options, Path, SeqNumber, TimeWait, Tuple, congestion::Congestion, receive_queue::ReceiveQueue,
-    rtt::RoundTrip, scoreboard::Scoreboard, send_buffer::SendBuffer,
+    BufferGrowth, Options, Path, SeqNumber, TimeWait, Tuple, congestion::Congestion,
+    receive_queue::ReceiveQueue, rtt::RoundTrip, scoreboard::Scoreboard, send_buffer::SendBuffer,
 };
 
 /// Position of a SYN. Far enough from 0 that what is up to a window older has a position too.
@@ -256,6 +256,7 @@ pub struct Connection {
     urgent: Urgent,
 
     // The application.
+    buffer_growth: BufferGrowth,
     error: Option<Errno>,
     soft_error: Option<Errno>,
     is_read_shut: bool,

@@ -48,7 +48,7 @@ pub use congestion::Algorithm;
 pub use connection::{Connection, IcmpError, Linger, ReadMode, Readiness, Shutdown, State, WriteFlags};
 pub use info::Info;
 pub use listener::{AcceptQueue, Listener, Verdict};
-pub use options::{BufferSize, Options, limits};
+pub use options::{BufferGrowth, BufferSize, Options, limits};
 pub use secrets::{Isn, Secrets};
 pub use segment::{Flags, Malformed, Path, Segment, Tuple, reset_for};
 pub use sequence::SeqNumber;

@@ -36,6 +36,16 @@ impl BufferSize {
     }
 }
 
+/// Whether automatic buffers may grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BufferGrowth {
+    /// They may.
+    #[default]
+    Allowed,
+    /// They stay as they are: the machine's memory for connections is nearly used up (`tcp_mem`'s pressure).
+    Stopped,
+}
+
 /// Options of a socket that TCP heeds. A listener's are inherited by its connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {

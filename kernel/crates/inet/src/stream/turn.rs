@@ -11,7 +11,7 @@ use ksync::{MutexGuard, platform};
 use linux_abi::Errno;
 use netchannels::{Arm, Headers, Interest, Processing};
 use packet::Packet;
-use tcp::{Flags, Path, Segment, State, TimeWait};
+use tcp::{BufferGrowth, Flags, Path, Segment, State, TimeWait};
 use vfs::PollEvents;
 
 use super::{Inner, Role, Stream, TcpSocket, incoming, shared::events_of, time_wait::TimeWaitFlow};
@@ -266,6 +266,12 @@ impl TcpSocket {
         let bytes = stream.connection.memory_bytes();
         self.net().tcp_memory.account(stream.accounted_bytes, bytes);
         stream.accounted_bytes = bytes;
+        let is_tight = self.net().tcp_memory.is_tight();
+        stream.connection.set_buffer_growth(if is_tight {
+            BufferGrowth::Stopped
+        } else {
+            BufferGrowth::Allowed
+        });
     }
 
     /// Arms the timer if it would fire too late. One that fires too early is armed again then: that is cheaper than

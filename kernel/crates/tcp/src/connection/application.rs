@@ -7,7 +7,7 @@ use packet::{Fragment, Packet};
 use vfs::{ReadDst, WriteSrc};
 
 use super::{Connection, Linger, ReadMode, Shutdown, State, Urgent, WriteFlags};
-use crate::Options;
+use crate::{BufferGrowth, Options};
 
 impl Connection {
     /// Takes bytes of `source`, as far as the send buffer has room, and sends what may be sent. Returns how many.
@@ -301,6 +301,11 @@ impl Connection {
             self.is_more_expected = false;
             self.transmit(now_ns, out);
         }
+    }
+
+    /// Lets automatic buffers grow, or stops them.
+    pub fn set_buffer_growth(&mut self, growth: BufferGrowth) {
+        self.buffer_growth = growth;
     }
 
     /// `TCP_QUICKACK`: whether acknowledgements go out at once, until the connection decides otherwise. Turning it on

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Isn, Options, Path, SeqNumber, Tuple,
     congestion::Congestion,
-    options::{BufferSize, limits},
+    options::{BufferGrowth, BufferSize, limits},
     receive_queue::ReceiveQueue,
     rtt::RoundTrip,
     scoreboard::Scoreboard,
@@ -175,6 +175,7 @@ impl Connection {
             receive_mss: 0,
             read_rate: ReadRate { since_ns: now_ns, position: FIRST + 1, bytes: 0, rtt_ns: 0 },
             urgent: Urgent::None,
+            buffer_growth: BufferGrowth::Allowed,
             error: None,
             soft_error: None,
             is_read_shut: false,
@@ -236,6 +237,9 @@ impl Connection {
     /// payload (`tcp_sndbuf_expand`).
     pub(super) fn grow_send_buffer(&mut self) {
         let BufferSize::Automatic(bytes) = self.options.send_buffer else { return };
+        if self.buffer_growth == BufferGrowth::Stopped {
+            return;
+        }
         let per_segment = (u64::from(self.mss) + TIMESTAMP_BYTES as u64 + 640).next_power_of_two() + 256;
         let segments = (self.congestion.window() / u64::from(self.mss)).max(10);
         let wanted = (2 * segments * per_segment).min(limits::SEND_BUFFER[2].into()) as u32;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Flags, Path, Segment, SeqNumber,
-    options::{BufferSize, limits},
+    options::{BufferGrowth, BufferSize, limits},
     receive_queue::Placed,
 };
 
@@ -441,7 +441,7 @@ impl Connection {
             let growth = u128::from(window) * u128::from(read - before) / u128::from(before);
             let window = window + 2 * growth.min(u128::from(limits::RECEIVE_BUFFER[2])) as u64;
             let wanted = self.received.memory_of(window).min(limits::RECEIVE_BUFFER[2].into()) as u32;
-            if wanted > bytes {
+            if wanted > bytes && self.buffer_growth == BufferGrowth::Allowed {
                 self.options.receive_buffer = BufferSize::Automatic(wanted);
             }
             self.read_rate.bytes = read;
