@@ -3,10 +3,10 @@
 use alloc::sync::Arc;
 use core::{
     cell::UnsafeCell,
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
-use ksync::{SpinLock, TimerTarget, platform::Parker};
+use ksync::{ParkToken, Parking, SpinLock, TimerTarget, Unparking, platform::Parker};
 
 use super::{io_counts, stack::KernelStack};
 use crate::{
@@ -15,13 +15,6 @@ use crate::{
     syscall::policy::MemoryPolicy,
     time,
 };
-
-/// Park token: neither parked nor notified.
-const EMPTY: u8 = 0;
-/// The thread is parked, or about to be.
-const PARKED: u8 = 1;
-/// The next park returns at once.
-const NOTIFIED: u8 = 2;
 
 /// How much later than asked timers may be by default, as Linux says.
 pub const DEFAULT_TIMER_SLACK_NS: u64 = 50_000;
@@ -47,7 +40,7 @@ pub struct Thread {
     pub stack: Option<KernelStack>,
     /// What the scheduler keeps; see there for who may touch it when.
     pub(crate) sched: sched::ThreadState,
-    token: AtomicU8,
+    token: ParkToken,
     /// Whether it has ended. Only the first thread is still to be found then.
     pub ended: AtomicBool,
     /// Its signals.
@@ -96,7 +89,7 @@ impl Thread {
             kind,
             stack,
             sched: sched::ThreadState::new(fpu),
-            token: AtomicU8::new(EMPTY),
+            token: ParkToken::new(),
             ended: AtomicBool::new(false),
             signals: SpinLock::new(signals),
             work_pending: AtomicBool::new(false),
@@ -153,8 +146,7 @@ impl Thread {
 impl Parker for Thread {
     fn park(&self, deadline_ns: Option<u64>) {
         debug_assert!(core::ptr::eq(self, super::current()), "a thread parks itself only");
-        if self.token.compare_exchange(EMPTY, PARKED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
-            self.token.store(EMPTY, Ordering::SeqCst);
+        if self.token.prepare() == Parking::GoOn {
             return;
         }
         match deadline_ns {
@@ -165,11 +157,11 @@ impl Parker for Thread {
                 time::cancel(deadline_ns, expiry);
             }
         }
-        self.token.store(EMPTY, Ordering::SeqCst);
+        self.token.finish();
     }
 
     fn unpark(&self) {
-        if self.token.swap(NOTIFIED, Ordering::SeqCst) == PARKED {
+        if self.token.notify() == Unparking::MakeRunnable {
             sched::make_runnable(self);
         }
     }

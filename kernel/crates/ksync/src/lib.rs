@@ -14,14 +14,21 @@
 
 extern crate alloc;
 
+#[cfg(all(feature = "host", loom))]
+mod loom_platform;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod mutex;
+mod park;
 pub mod platform;
+mod primitive;
 mod rwlock;
 mod spinlock;
 mod timer;
 mod wait_queue;
 
 pub use mutex::{Mutex, MutexGuard};
+pub use park::{ParkToken, Parking, Unparking};
 pub use rwlock::{ReadGuard, RwLock, WriteGuard};
 pub use spinlock::{SpinLock, SpinLockGuard};
 pub use timer::{Timer, TimerTarget};

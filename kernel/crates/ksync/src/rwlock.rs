@@ -3,10 +3,12 @@
 use core::{
     cell::UnsafeCell,
     ops::{Deref, DerefMut},
-    sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::{WaitQueue, platform};
+use crate::{
+    WaitQueue, platform,
+    primitive::{AtomicU32, Ordering, constant_unless_loom, sequential},
+};
 
 /// The bit of [`RwLock::state`] that says that a writer holds the lock; below it the readers count.
 const WRITER: u32 = 1 << 31;
@@ -35,13 +37,15 @@ impl<T: Default> Default for RwLock<T> {
 }
 
 impl<T> RwLock<T> {
-    /// Makes an unlocked lock around `value`.
-    pub const fn new(value: T) -> Self {
-        Self {
-            state: AtomicU32::new(0),
-            writers_waiting: AtomicU32::new(0),
-            waiters: WaitQueue::new(),
-            value: UnsafeCell::new(value),
+    constant_unless_loom! {
+        /// Makes an unlocked lock around `value`.
+        pub fn new(value: T) -> Self {
+            Self {
+                state: AtomicU32::new(0),
+                writers_waiting: AtomicU32::new(0),
+                waiters: WaitQueue::new(),
+                value: UnsafeCell::new(value),
+            }
         }
     }
 }
@@ -111,9 +115,11 @@ impl<T: ?Sized> Drop for ReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         // The last reader out lets a writer in. Readers do not wait for readers, so no one else.
-        if self.lock.state.fetch_sub(1, Ordering::SeqCst) == 1
-            && self.lock.writers_waiting.load(Ordering::SeqCst) != 0
-        {
+        if self.lock.state.fetch_sub(1, Ordering::SeqCst) != 1 {
+            return;
+        }
+        sequential();
+        if self.lock.writers_waiting.load(Ordering::SeqCst) != 0 {
             self.lock.waiters.wake_all();
         }
     }
@@ -148,7 +154,7 @@ impl<T: ?Sized> Drop for WriteGuard<'_, T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::{sync::Arc, thread};
 

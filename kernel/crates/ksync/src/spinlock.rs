@@ -117,7 +117,7 @@ impl<T: ?Sized> Drop for SpinLockGuard<'_, T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::{sync::Arc, thread};
 

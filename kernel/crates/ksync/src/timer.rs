@@ -63,7 +63,7 @@ impl Drop for Timer {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::{
         sync::atomic::{AtomicUsize, Ordering},

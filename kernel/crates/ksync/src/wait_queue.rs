@@ -11,8 +11,8 @@ use core::{
 use linux_abi::Errno;
 
 use crate::{
-    SpinLock,
     platform::{self, Parker},
+    primitive::{AtomicUsize, ListLock, Ordering, constant_unless_loom, fence},
 };
 
 /// Whether a signal ends a wait.
@@ -47,8 +47,14 @@ impl From<WaitError> for Errno {
 ///
 /// The nodes live on the stacks of the waiting threads, so a wait allocates nothing and a waiter
 /// leaves in constant time. The list, and the fields of each node on it, belong to the queue's lock.
+///
+/// A wake-up of a queue on which nobody waits takes no lock. The waker has made the condition true, and looks at
+/// the number of waiters; a waiter has put itself on the list, and looks at the condition. With a full fence on
+/// either side between the two, one of them sees the other.
 pub struct WaitQueue {
-    list: SpinLock<List>,
+    list: ListLock<List>,
+    /// Nodes on the list; written under its lock.
+    waiting: AtomicUsize,
 }
 
 struct List {
@@ -132,9 +138,14 @@ impl Default for WaitQueue {
 }
 
 impl WaitQueue {
-    /// Makes an empty queue.
-    pub const fn new() -> Self {
-        Self { list: SpinLock::new(List { head: ptr::null_mut(), tail: ptr::null_mut() }) }
+    constant_unless_loom! {
+        /// Makes an empty queue.
+        pub fn new() -> Self {
+            Self {
+                list: ListLock::new(List { head: ptr::null_mut(), tail: ptr::null_mut() }),
+                waiting: AtomicUsize::new(0),
+            }
+        }
     }
 
     /// Waits until `condition` gives a value, a signal comes (if `interruptible`), or the monotonic
@@ -172,10 +183,12 @@ impl WaitQueue {
                 unsafe {
                     if (*node.as_ref().links.get()).state == State::Woken {
                         list.push_back(node);
+                        self.count(|waiting| waiting + 1);
                     }
                 }
             }
             // Only now look: a wake-up from here on finds the node and leaves a token.
+            fence(Ordering::SeqCst);
             let result = if let Some(value) = condition() {
                 Some(Ok(value))
             } else if interruptible == Interruptible::Yes
@@ -190,8 +203,9 @@ impl WaitQueue {
             };
             if let Some(result) = result {
                 let was_woken = self.leave(node);
-                if was_woken && result.is_err() {
-                    // A wake-up meant for one waiter must not end with one that gave up.
+                if was_woken {
+                    // A wake-up must not end with one that gave up, nor with one that needs none: this waiter may have
+                    // its value from a change that came before it was on the list, and the wake-up be for another.
                     self.wake_one();
                 }
                 return result;
@@ -229,42 +243,48 @@ impl WaitQueue {
             let was_woken = (*node.as_ref().links.get()).state == State::Woken;
             if !was_woken {
                 list.remove(node);
+                self.count(|waiting| waiting - 1);
             }
             was_woken
         }
     }
 
+    /// Changes the number of waiters. With the list's lock held.
+    fn count(&self, change: impl FnOnce(usize) -> usize) {
+        self.waiting.store(change(self.waiting.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+
     /// Wakes the thread that has waited longest, if any does. Callable from interrupts.
     pub fn wake_one(&self) -> bool {
-        let thread = self.list.lock().pop_front();
-        thread.inspect(|thread| thread.unpark()).is_some()
+        fence(Ordering::SeqCst);
+        !self.is_empty() && self.wake_first()
     }
 
     /// Wakes all threads that wait now. Callable from interrupts.
     pub fn wake_all(&self) -> usize {
-        // Count first: a woken thread that waits again at once must not be woken for ever.
-        let waiting = {
-            let list = self.list.lock();
-            let mut count = 0;
-            let mut node = list.head;
-            // SAFETY: nodes on the list are alive while we hold the lock.
-            while let Some(current) = unsafe { node.as_ref() } {
-                count += 1;
-                // SAFETY: as above.
-                node = unsafe { (*current.links.get()).next };
-            }
-            count
-        };
-        (0..waiting).take_while(|_| self.wake_one()).count()
+        fence(Ordering::SeqCst);
+        // No more than there are now: a woken thread that waits again at once must not be woken for ever.
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        (0..waiting).take_while(|_| self.wake_first()).count()
     }
 
-    /// Whether no thread waits. Only a hint, as the answer may be old when it arrives.
+    fn wake_first(&self) -> bool {
+        let thread = {
+            let mut list = self.list.lock();
+            list.pop_front().inspect(|_| self.count(|waiting| waiting - 1))
+        };
+        thread.inspect(|thread| thread.unpark()).is_some()
+    }
+
+    /// Whether no thread waits. Only a hint, as the answer may be old when it arrives; but who has made a
+    /// condition true, and has a [`fence`] behind that, needs to wake nobody if this says so.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.list.lock().head.is_null()
+        self.waiting.load(Ordering::Relaxed) == 0
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::{
         sync::{
