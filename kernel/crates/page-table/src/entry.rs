@@ -1,9 +1,8 @@
 //! Page-table entries (Intel SDM vol. 3, 4.5.4, tables 4-15 to 4-20).
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use bitflags::bitflags;
-use frames::PhysAddr;
+
+use crate::primitive::{AtomicU64, Ordering, PhysAddr};
 
 bitflags! {
     /// Bits of an entry beside the address.
@@ -99,6 +98,12 @@ impl Entry {
 pub struct EntryCell(AtomicU64);
 
 impl EntryCell {
+    /// An empty entry by itself.
+    #[cfg(loom)]
+    pub(crate) fn empty() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
     /// The value now.
     #[inline]
     pub fn load(&self) -> Entry {
@@ -140,6 +145,7 @@ impl EntryCell {
     }
 
     /// For entries of a table that nobody can reach yet.
+    #[cfg(not(loom))]
     pub(crate) fn store(&self, entry: Entry) {
         self.0.store(entry.0, Ordering::Relaxed);
     }

@@ -23,9 +23,15 @@
 #![cfg_attr(not(test), no_std)]
 
 mod entry;
+#[cfg(all(test, loom))]
+mod loom_tests;
+mod primitive;
+// Tables are memory that is seen as entries, which loom's atomics cannot be.
+#[cfg(not(loom))]
 mod table;
 
 pub use entry::{Entry, EntryCell, EntryFlags};
+#[cfg(not(loom))]
 pub use table::{LeafSize, PageTable, Slot};
 
 /// First address after the half that applications use.
