@@ -20,7 +20,7 @@ use core::{
 
 use ksync::SpinLock;
 use linux_abi::process::SchedPolicy;
-use run_queue::{Arrival, Entity, Nice, Preemption, RunQueue, Turn};
+use run_queue::{Arrival, Entity, IdleCpus, Nice, Preemption, RunQueue, Turn};
 use x86_64::{
     VirtAddr,
     instructions::interrupts,
@@ -131,8 +131,7 @@ static QUEUES: [CpuQueue; MAX_CPUS] = [const {
     }
 }; MAX_CPUS];
 
-/// CPUs that have nothing to do, as a set of indices. A hint for placing threads.
-static IDLE_CPUS: AtomicU64 = AtomicU64::new(0);
+static IDLE_CPUS: IdleCpus = IdleCpus::new();
 
 static BARRIERS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
@@ -172,8 +171,7 @@ pub fn prepare(thread: &Thread, stack_top: u64, entry: extern "C" fn(usize) -> !
     // so the stack must be aligned to 16 after the return.
     let frame = [0, 0, 0, argument as u64, entry as usize as u64, 0, thread_start as *const () as u64];
     let sp = (stack_top & !15) - size_of_val(&frame) as u64;
-    let sp = if (sp + size_of_val(&frame) as u64).is_multiple_of(16) { sp } else { sp - 8 };
-    // SAFETY: the new thread's own stack, which nobody uses yet.
+    // SAFETY: the new thread's own stack, which nobody uses yet; a multiple of 8.
     unsafe { (sp as *mut [u64; 7]).write(frame) };
     thread.sched.stack_pointer.set(sp);
 }
@@ -210,7 +208,7 @@ fn choose_cpu(affinity: u64, last: usize) -> usize {
         0 => cpu::online_mask(),
         allowed => allowed,
     };
-    let idle = IDLE_CPUS.load(Ordering::Relaxed) & allowed;
+    let idle = IDLE_CPUS.hint() & allowed;
     if idle & 1 << last != 0 {
         return last;
     }
@@ -397,8 +395,8 @@ fn finish_switch() {
     } else {
         previous.sched.affinity.load(Ordering::Relaxed)
     };
-    previous.sched.on_cpu.store(false, Ordering::SeqCst);
-    let sleeping = IDLE_CPUS.load(Ordering::SeqCst) & could_run_on;
+    previous.sched.on_cpu.store(false, Ordering::Release);
+    let sleeping = if could_run_on == 0 { 0 } else { IDLE_CPUS.after_change() & could_run_on };
     if let Some(sleeper) = cpu::in_mask(sleeping).next() {
         apic::send_ipi(sleeper, interrupt::RESCHEDULE);
     }
@@ -511,7 +509,9 @@ fn charge(
 /// Takes a thread that waits elsewhere, for a CPU that has nothing to do: from the CPU where most wait. It
 /// runs here from now on.
 fn steal(for_cpu: usize) -> Option<Arc<Thread>> {
-    let (thread, entity) = take_from_busiest(for_cpu)?;
+    // Another's, if the busiest has none that may be taken: who looks for work has seen that there is one.
+    let (thread, entity) = take_from_busiest(for_cpu)
+        .or_else(|| others_with_waiting(for_cpu).find_map(|victim| take_from(victim, for_cpu)))?;
     // Through our own queue, which gives it its place in our virtual time.
     let cpu_queue = &QUEUES[for_cpu];
     let mut queue = cpu_queue.queue.lock();
@@ -522,14 +522,13 @@ fn steal(for_cpu: usize) -> Option<Arc<Thread>> {
 }
 
 fn take_from_busiest(for_cpu: usize) -> Option<(Arc<Thread>, Entity)> {
-    let victim = cpu::all()
-        .map(|cpu| (QUEUES[cpu.index].waiting.load(Ordering::Relaxed), cpu.index))
-        .filter(|(waiting, index)| *waiting > 0 && *index != for_cpu)
-        .max()?
-        .1;
+    let waiting = |index: &usize| QUEUES[*index].waiting.load(Ordering::Relaxed);
+    take_from(others_with_waiting(for_cpu).max_by_key(waiting)?, for_cpu)
+}
+
+fn take_from(victim: usize, for_cpu: usize) -> Option<(Arc<Thread>, Entity)> {
     let mut queue = QUEUES[victim].queue.lock();
-    let stolen =
-        queue.steal(|thread| !thread.sched.on_cpu.load(Ordering::Acquire) && may_run_on(thread, for_cpu));
+    let stolen = queue.steal(|thread| is_takable(thread, for_cpu));
     QUEUES[victim].waiting.store(queue.waiting(), Ordering::Relaxed);
     stolen
 }
@@ -618,37 +617,45 @@ pub fn run_idle_loop() -> ! {
     }
     let this = cpu::this();
     let cpu_queue = &QUEUES[this.index];
-    // Whether what waits elsewhere could not be had: it is bound to its CPU, or not off it yet. Whoever
-    // changes that sends an interrupt, so there is no point in trying again before one.
-    let mut in_vain = false;
     loop {
         interrupts::disable();
         this.idle.store(true, Ordering::SeqCst);
-        IDLE_CPUS.fetch_or(1 << this.index, Ordering::SeqCst);
-        // Say that we sleep, then look: who enqueues does it the other way round.
-        core::sync::atomic::fence(Ordering::SeqCst);
-        let work = cpu_queue.waiting.load(Ordering::SeqCst) != 0 || !in_vain && others_wait(this.index);
+        // Say that we sleep, then look: who makes a thread takable does it the other way round.
+        IDLE_CPUS.announce(this.index);
+        let work = cpu_queue.waiting.load(Ordering::SeqCst) != 0 || others_have_one_for(this.index);
         if !work {
             interrupts::enable_and_hlt();
             interrupts::disable();
-            in_vain = false;
         }
-        IDLE_CPUS.fetch_and(!(1 << this.index), Ordering::SeqCst);
+        IDLE_CPUS.withdraw(this.index);
         this.idle.store(false, Ordering::SeqCst);
         mm::leave_idle();
-        if cpu_queue.waiting.load(Ordering::SeqCst) != 0 || others_wait(this.index) {
-            let switches = this.switches.load(Ordering::Relaxed);
+        if cpu_queue.waiting.load(Ordering::SeqCst) != 0 || others_have_one_for(this.index) {
             switch(Leaving::Yielding);
-            in_vain = this.switches.load(Ordering::Relaxed) == switches;
         }
         interrupts::enable();
     }
 }
 
-/// Whether a thread that waits on another CPU could run here.
-fn others_wait(here: usize) -> bool {
-    // One that waits alone behind a running thread is worth taking: this CPU is idle.
-    cpu::all().any(|cpu| cpu.index != here && QUEUES[cpu.index].waiting.load(Ordering::Relaxed) > 0)
+/// Whether a thread that waits on another CPU could be stolen. One that waits alone behind a running thread is worth
+/// taking, too: this CPU is idle.
+fn others_have_one_for(here: usize) -> bool {
+    others_with_waiting(here).any(|other| {
+        let queue = QUEUES[other].queue.lock();
+        queue.has_to_steal(|thread| is_takable(thread, here))
+    })
+}
+
+/// The other CPUs on whose queues threads wait.
+fn others_with_waiting(here: usize) -> impl Iterator<Item = usize> {
+    cpu::all()
+        .map(|cpu| cpu.index)
+        .filter(move |index| *index != here && QUEUES[*index].waiting.load(Ordering::Relaxed) > 0)
+}
+
+/// Whether a waiting thread is off its CPU and may run here.
+fn is_takable(thread: &Thread, here: usize) -> bool {
+    !thread.sched.on_cpu.load(Ordering::Acquire) && may_run_on(thread, here)
 }
 
 /// Processor time of a thread in nanoseconds; exact for the running one.

@@ -53,14 +53,18 @@
 extern crate alloc;
 
 mod heap;
+mod idle;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod queue;
 mod weight;
 
+pub use idle::IdleCpus;
 pub use queue::{
     Arrival, Entity, LATENCY_NS, MIN_SLICE_NS, Preemption, RunQueue, SLEEPER_CREDIT_NS, Turn,
     WAKEUP_GRANULARITY_NS,
 };
 pub use weight::{Nice, Weight};
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

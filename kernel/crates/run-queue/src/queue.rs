@@ -268,6 +268,11 @@ impl<T> RunQueue<T> {
         self.remove(allowed)
     }
 
+    /// Whether a waiting thread can be stolen by one who may take those that `allowed` admits.
+    pub fn has_to_steal(&self, allowed: impl Fn(&T) -> bool) -> bool {
+        self.waiting.entries().iter().any(|queued| allowed(&queued.item))
+    }
+
     /// Takes a certain waiting thread off the queue, whose affinity no longer includes this CPU for example.
     /// O(n).
     pub fn remove(&mut self, is_it: impl Fn(&T) -> bool) -> Option<(T, Entity)> {
