@@ -304,7 +304,9 @@ pub const MAX_TRANSFER: usize = 0x7fff_f000;
 /// The buffers of one `read`, `write`, `readv` or `writev`, and how far the transfer has come.
 #[derive(Debug)]
 pub struct UserBuffers {
-    slices: Vec<UserSlice>,
+    first: UserSlice,
+    /// The others: nearly always there are none, and nothing is allocated.
+    others: Vec<UserSlice>,
     /// Slice and offset in it where the transfer goes on.
     index: usize,
     offset: usize,
@@ -317,7 +319,13 @@ impl UserBuffers {
         // All of the length counts here, though what goes beyond the limit is not transferred (`vfs_read`).
         check(address, len)?;
         let len = len.min(MAX_TRANSFER);
-        Ok(Self { slices: alloc::vec![UserSlice::new(address, len)?], index: 0, offset: 0, remaining: len })
+        Ok(Self {
+            first: UserSlice::new(address, len)?,
+            others: Vec::new(),
+            index: 0,
+            offset: 0,
+            remaining: len,
+        })
     }
 
     /// Several, as an array of `struct iovec`: `EINVAL` if there are more than 1024 or a length is negative.
@@ -325,7 +333,8 @@ impl UserBuffers {
         if count > 1024 {
             return Err(Errno::EINVAL);
         }
-        let mut slices = Vec::with_capacity(count);
+        let mut first = None;
+        let mut others = Vec::with_capacity(count.saturating_sub(1));
         let mut remaining = 0usize;
         let vector = vector.read_vec(count)?;
         if vector.iter().any(|[_, len]| *len > isize::MAX as u64) {
@@ -335,10 +344,20 @@ impl UserBuffers {
             check(address, len as usize)?;
             // What goes beyond the limit is cut off, without an error.
             let len = (len as usize).min(MAX_TRANSFER - remaining);
-            slices.push(UserSlice::new(address, len)?);
+            let slice = UserSlice::new(address, len)?;
+            if first.is_none() {
+                first = Some(slice);
+            } else {
+                others.push(slice);
+            }
             remaining += len;
         }
-        Ok(Self { slices, index: 0, offset: 0, remaining })
+        let first = first.unwrap_or(UserSlice { address: 0, len: 0 });
+        Ok(Self { first, others, index: 0, offset: 0, remaining })
+    }
+
+    fn slice(&self, index: usize) -> UserSlice {
+        if index == 0 { self.first } else { self.others[index - 1] }
     }
 
     /// Runs `copy` on what is left of each buffer in turn, until `len` bytes are through or one falls short.
@@ -350,7 +369,7 @@ impl UserBuffers {
         let len = len.min(self.remaining);
         let mut done = 0;
         while done < len {
-            let slice = self.slices[self.index];
+            let slice = self.slice(self.index);
             if self.offset == slice.len {
                 self.index += 1;
                 self.offset = 0;
@@ -416,7 +435,7 @@ impl WriteSrc for UserBuffers {
         while len > 0 {
             if self.offset == 0 {
                 self.index -= 1;
-                self.offset = self.slices[self.index].len;
+                self.offset = self.slice(self.index).len;
                 continue;
             }
             let step = len.min(self.offset);

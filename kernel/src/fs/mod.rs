@@ -62,11 +62,12 @@ pub fn mount_root() -> Result<(), String> {
     // Access times are not kept, and the mount says so.
     let request =
         MountRequest { file_system: root, source: "/dev/vda", flags: StatfsFlags::NOATIME, options: "" };
-    let namespace = Namespace::new(request, UNNAMED.clone(), Box::new(special::Devices))
-        .map_err(|error| match error {
+    let namespace = Namespace::new(request, UNNAMED.clone(), Box::new(special::Devices)).map_err(
+        |error| match error {
             Errno::EUCLEAN => "the file system on the disk is damaged".into(),
             error => format!("the disk's root directory cannot be read: {error:?}"),
-        })?;
+        },
+    )?;
     *WORKING_DIRECTORY.write() = Some(namespace.root().clone());
     let namespace = NAMESPACE.call_once(|| namespace);
     mount_others(namespace).map_err(|(place, error)| format!("{place} cannot be mounted: {error:?}"))?;

@@ -1,12 +1,14 @@
 //! Event counters: `eventfd(2)`.
 //!
-//! One spin lock guards the counter; blocked readers and writers wait in the pollee, since a write can
-//! satisfy several of either.
+//! The counter is one atomic variable, with no lock around it; blocked readers and writers wait in the pollee, since
+//! a write can satisfy several of either.
 
 use alloc::vec::Vec;
-use core::any::Any;
+use core::{
+    any::Any,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use ksync::SpinLock;
 use linux_abi::Errno;
 use vfs::{Blocking, File, PollEvents, Pollee, ReadDst, WriteSrc};
 
@@ -26,7 +28,7 @@ pub enum Take {
 
 /// An event counter.
 pub struct EventFd {
-    count: SpinLock<u64>,
+    count: AtomicU64,
     take: Take,
     pollee: Pollee,
 }
@@ -34,39 +36,36 @@ pub struct EventFd {
 impl EventFd {
     /// Makes a counter that stands at `initial`.
     pub const fn new(initial: u32, take: Take) -> Self {
-        Self { count: SpinLock::new(initial as u64), take, pollee: Pollee::new() }
+        Self { count: AtomicU64::new(initial as u64), take, pollee: Pollee::new() }
     }
 
     /// The count, for `/proc/self/fdinfo`.
     pub fn count(&self) -> u64 {
-        *self.count.lock()
+        self.count.load(Ordering::Acquire)
     }
 
     /// Adds to the count as a write that must not wait would, and stops at the highest value. For the
     /// kernel's own signalling; callable from interrupts.
     pub fn signal(&self, n: u64) {
-        {
-            let mut count = self.count.lock();
-            *count = count.saturating_add(n).min(MAX_COUNT);
-        }
+        self.change(|count| Some(count.saturating_add(n).min(MAX_COUNT)));
         self.pollee.notify(PollEvents::IN);
     }
 
+    /// Changes the count, if `change` says to what; returns what it was.
+    fn change(&self, change: impl FnMut(u64) -> Option<u64>) -> Option<u64> {
+        // As much order as a lock gives: who reads a count sees what the writer did before.
+        self.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, change).ok()
+    }
+
     fn try_take(&self) -> Option<u64> {
-        let mut count = self.count.lock();
-        let taken = match self.take {
-            _ if *count == 0 => return None,
-            Take::All => *count,
-            Take::One => 1,
-        };
-        *count -= taken;
-        Some(taken)
+        match self.take {
+            Take::All => self.change(|count| (count != 0).then_some(0)),
+            Take::One => self.change(|count| count.checked_sub(1)).map(|_| 1),
+        }
     }
 
     fn try_add(&self, n: u64) -> Option<()> {
-        let mut count = self.count.lock();
-        *count = count.checked_add(n).filter(|sum| *sum <= MAX_COUNT)?;
-        Some(())
+        self.change(|count| count.checked_add(n).filter(|sum| *sum <= MAX_COUNT)).map(drop)
     }
 
     fn attempt<T>(&self, blocking: Blocking, attempt: impl FnMut() -> Option<T>) -> Result<T, Errno> {

@@ -12,13 +12,16 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use ksync::SpinLock;
 use linux_abi::Errno;
 pub use linux_abi::file::FdFlags;
+use spin::mutex::SpinMutex;
 
 use crate::{OpenFile, locks::LockOwner, locks::LockTable};
 
 /// A descriptor's number.
 pub type Fd = u32;
 
-type Slot = SpinLock<Option<Arc<OpenFile>>>;
+/// With a lock that leaves interrupts on: no interrupt handler looks at descriptors, and all that is done under it
+/// is to copy or change a reference.
+type Slot = SpinMutex<Option<Arc<OpenFile>>>;
 
 const FIRST_CHUNK_SLOTS: usize = 64;
 /// 64·(2¹⁵−1) slots: more than `NR_OPEN` (1,048,576), the highest that RLIMIT_NOFILE goes.
@@ -113,7 +116,7 @@ impl FdTable {
     fn slot(&self, index: usize) -> &Slot {
         let (chunk, place) = locate(index);
         let slots = self.chunks[chunk]
-            .call_once(|| (0..FIRST_CHUNK_SLOTS << chunk).map(|_| SpinLock::new(None)).collect());
+            .call_once(|| (0..FIRST_CHUNK_SLOTS << chunk).map(|_| SpinMutex::new(None)).collect());
         &slots[place]
     }
 

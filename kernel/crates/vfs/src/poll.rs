@@ -1,6 +1,7 @@
 //! Readiness: what `poll(2)` and `epoll(7)` ask, and who is told when it changes.
 
 use alloc::{sync::Arc, vec::Vec};
+use core::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use bitflags::bitflags;
 use ksync::{Interruptible, SpinLock, WaitError, WaitQueue};
@@ -80,12 +81,15 @@ impl ObserverId {
 /// The readiness side of an object: threads blocked in a call on it, and observers.
 ///
 /// The object makes the new state visible first and calls [`notify`](Self::notify) after; those who
-/// wait register first and look after. So no change is missed.
+/// wait register first and look after. So no change is missed; with a full fence on either side between
+/// the two steps, also not by one who finds out without a lock that nobody is there to be told.
 #[derive(Default)]
 pub struct Pollee {
     /// Threads blocked in a call on the object.
     pub waiters: WaitQueue,
     observers: SpinLock<Observers>,
+    /// How many observers there are; written under their lock.
+    observer_count: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -107,6 +111,7 @@ impl Pollee {
         Self {
             waiters: WaitQueue::new(),
             observers: SpinLock::new(Observers { next_id: 0, list: Vec::new() }),
+            observer_count: AtomicUsize::new(0),
         }
     }
 
@@ -120,6 +125,10 @@ impl Pollee {
         };
         let place = observers.list.partition_point(|entry| entry.id < id);
         observers.list.insert(place, Registration { id, mask, observer });
+        self.observer_count.store(observers.list.len(), Ordering::Relaxed);
+        drop(observers);
+        // The caller looks at the object next.
+        fence(Ordering::SeqCst);
         id
     }
 
@@ -128,6 +137,7 @@ impl Pollee {
         let mut observers = self.observers.lock();
         if let Ok(place) = observers.list.binary_search_by_key(&id, |entry| entry.id) {
             let entry = observers.list.remove(place);
+            self.observer_count.store(observers.list.len(), Ordering::Relaxed);
             drop(observers);
             // Dropped outside the lock: it may be the observer's last reference.
             drop(entry);
@@ -137,7 +147,14 @@ impl Pollee {
     /// Wakes blocked threads and tells observers that `events` may have become true. Callable from
     /// interrupts.
     pub fn notify(&self, events: PollEvents) {
-        self.waiters.wake_all();
+        // The object has changed already.
+        fence(Ordering::SeqCst);
+        if !self.waiters.is_empty() {
+            self.waiters.wake_all();
+        }
+        if self.observer_count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
         let mut told = ObserverId(0);
         loop {
             let observer = {
