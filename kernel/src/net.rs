@@ -10,9 +10,9 @@ use alloc::{boxed::Box, format, string::String, sync::Arc};
 use core::net::IpAddr;
 
 use inet::{Family, Ingress, Keys, Machine, Net, NetlinkSocket, TcpSocket, Transports, UdpSocket};
-use ip::{Autoconfiguration, InterfaceConfig, Ipv4Config, Ipv6Config, Loopback, Stack};
+use ip::{Autoconfiguration, Change, InterfaceConfig, Ipv4Config, Ipv6Config, Loopback, Stack};
 use ipc::socket::Socket;
-use ksync::platform;
+use ksync::{Interruptible, WaitQueue, platform};
 use linux_abi::{
     Errno,
     inet::protocol::{IPPROTO_MAX, IPPROTO_TCP, IPPROTO_UDP},
@@ -24,9 +24,16 @@ use packet::Link;
 use run_config::{AddressSource, NetChannels, RunConfig};
 use spin::Once;
 
-use crate::{arch::cpu, device::{network, random}, mm, task};
+use crate::{
+    arch::cpu,
+    device::{network, random},
+    mm, task,
+};
 
 static NET: Once<Arc<Net>> = Once::new();
+
+/// Who waits for the first address.
+static CONFIGURED: WaitQueue = WaitQueue::new();
 
 /// The network. There is one from the program's start on.
 pub fn net() -> &'static Arc<Net> {
@@ -45,12 +52,7 @@ fn key<const LEN: usize>() -> [u8; LEN] {
 pub fn start(config: &RunConfig) -> Result<(), String> {
     let keys = ip::Keys { hash: key(), stable_privacy: key(), random: key() };
     let stack = Arc::new(Stack::new(keys, Box::new(platform::now_ns)));
-    let keys = Keys {
-        port_choice: [key(), key()],
-        port_sharing: [key(), key()],
-        tcp: key(),
-        flows: key(),
-    };
+    let keys = Keys { port_choice: [key(), key()], port_sharing: [key(), key()], tcp: key(), flows: key() };
     let processing = match config.net.channels {
         NetChannels::On => Processing::InReader,
         NetChannels::Off => Processing::InWorker,
@@ -68,10 +70,14 @@ pub fn start(config: &RunConfig) -> Result<(), String> {
             log::error!("the interface {index} cannot be configured: {error:?}");
         }
     }
-    net.follow_changes(Box::new(resolver::follow));
+    net.follow_changes(Box::new(|change| {
+        resolver::follow(change);
+        if *change == Change::Configured {
+            CONFIGURED.wake_all();
+        }
+    }));
     resolver::write_names();
-    task::spawn_kernel_thread("net", work, 0)
-        .map_err(|error| format!("no thread for the network: {error:?}"))
+    task::spawn_kernel_thread("net", work, 0).map_err(|error| format!("no thread for the network: {error:?}"))
 }
 
 /// Adds a link and lets its packets come in; returns its interface's index.
@@ -139,11 +145,25 @@ extern "C" fn work(_: usize) -> ! {
     task::park_forever()
 }
 
+/// Waits for the address that DHCP is about to bring, for at most a few seconds after the boot.
+///
+/// The boot does not wait: by the time a JVM looks at the network, the answer is there. A smaller program is quicker than
+/// the server, and would find a machine without addresses, where on Linux services are started when the network is
+/// there (systemd's `network-online.target`).
+fn await_address() -> Result<(), Errno> {
+    let is_there = || (!net().ip.is_configuring()).then_some(());
+    match is_there() {
+        Some(()) => Ok(()),
+        None => CONFIGURED.wait(Interruptible::Yes, None, is_there).map_err(Errno::from),
+    }
+}
+
 /// Makes a socket of the Internet (`inet_create`, `inet6_create`).
 pub fn create(family: Family, kind: SocketType, protocol: i32) -> Result<Arc<dyn Socket>, Errno> {
     if !(0..IPPROTO_MAX).contains(&protocol) {
         return Err(Errno::EINVAL);
     }
+    await_address()?;
     match (kind, protocol) {
         (SocketType::Stream, 0 | IPPROTO_TCP) => Ok(TcpSocket::new(net(), family)),
         (SocketType::Datagram, 0 | IPPROTO_UDP) => Ok(UdpSocket::new(net(), family)),
@@ -154,6 +174,7 @@ pub fn create(family: Family, kind: SocketType, protocol: i32) -> Result<Arc<dyn
 
 /// Makes a netlink socket (`netlink_create`).
 pub fn create_netlink(kind: SocketType, protocol: i32) -> Result<Arc<dyn Socket>, Errno> {
+    await_address()?;
     match (kind, protocol) {
         (SocketType::Raw | SocketType::Datagram, NETLINK_ROUTE) => {
             Ok(NetlinkSocket::new(net(), kind, task::PID))
