@@ -267,7 +267,7 @@ pub struct MemoryMib(pub u64);
 
 #[derive(Clone, Debug, Args)]
 pub struct TestOptions {
-    /// Which tests: a suite (host, loom, abi, stress, java, tool), then words in their names
+    /// Which tests: a suite (host, loom, abi, stress, java, tool, net), then words in their names
     #[arg(value_name = "SUITE|WORD")]
     pub filter: Vec<String>,
     /// Print the names of the tests instead of running them

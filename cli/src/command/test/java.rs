@@ -371,9 +371,14 @@ fn lay_out<'a>(
 
 /// Compiles the sources of a folder below `tests`.
 pub fn compile(name: &str, sources: &[PathBuf], classes: &Path) -> Result<()> {
+    compile_with(name, sources, classes, "")
+}
+
+/// The same, with libraries on the class path.
+pub fn compile_with(name: &str, sources: &[PathBuf], classes: &Path, class_path: &str) -> Result<()> {
     let progress = Progress::start(format!("compiling tests/{name}"));
     let output = Command::new(format!("{JAVA_HOME}/bin/javac"))
-        .args(["--release", "17", "-nowarn", "-d"])
+        .args(["--release", "17", "-nowarn", "-classpath", class_path, "-d"])
         .arg(classes)
         .args(sources)
         .output()

@@ -13,6 +13,7 @@ mod java;
 mod java_spec;
 mod known_failures;
 mod linux;
+mod net;
 mod tool;
 
 use std::{
@@ -107,6 +108,7 @@ pub fn test(options: &TestOptions, project: &Project) -> Result<u8> {
         Box::new(c_programs::STRESS),
         Box::new(java::JavaSuite),
         Box::new(tool::ToolSuite),
+        Box::new(net::NetSuite),
     ];
     let (wanted_suite, wanted_names) = match options.filter.split_first() {
         None => (None, &[][..]),
