@@ -34,9 +34,14 @@ pub struct Answer {
 
 /// Sends one request on a connection of its own.
 pub fn request(port: u16, head: &str, body: &[u8]) -> io::Result<Answer> {
+    request_within(PATIENCE, port, head, body)
+}
+
+/// The same, with another limit for each step.
+fn request_within(limit: Duration, port: u16, head: &str, body: &[u8]) -> io::Result<Answer> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
     let length = body.len();
     write!(
         stream,
@@ -80,9 +85,11 @@ fn read_head(stream: &mut impl BufRead) -> io::Result<(u16, u64)> {
 
 /// Waits until a server answers. QEMU takes connections before it does, and closes them.
 pub fn wait_until_it_answers(port: u16, path: &str) -> Verdict {
+    // QEMU's user networking also gives up a connection for good that nobody in the guest answers in time.
+    const EACH: Duration = Duration::from_secs(10);
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match get(port, path) {
+        match request_within(EACH, port, &format!("GET {path}"), &[]) {
             Ok(answer) if answer.status == 200 => return Ok(()),
             Ok(answer) => return Err(format!("GET {path} is answered with {}", answer.status)),
             Err(error) if Instant::now() > deadline => {
