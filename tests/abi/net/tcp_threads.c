@@ -27,12 +27,7 @@ static void *block(void *argument) {
         blocked->result = read(blocked->fd, &byte, 1);
         break;
     case WRITE:
-        do
-            blocked->result = write(blocked->fd, bytes, sizeof bytes);
-        while (blocked->result == sizeof bytes);
-        // A signal ends the call with what was sent by then.
-        if (blocked->result > 0)
-            blocked->result = 1;
+        blocked->result = write(blocked->fd, bytes, sizeof bytes);
         break;
     case ACCEPT:
         blocked->result = accept(blocked->fd, NULL, NULL);
@@ -62,6 +57,16 @@ static void finish(const char *name, struct blocked *blocked) {
     check_result(name, blocked->result, blocked->error);
 }
 
+// Fills a connection until it takes no more, also after a while: then a write blocks for good.
+static void fill(int fd) {
+    static char bytes[1 << 16];
+    for (int quiet = 0; quiet < 5; quiet++) {
+        while (send(fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+            quiet = 0;
+        check_sleep_ms(20);
+    }
+}
+
 // A listener whose queue is full: who connects now has to wait.
 static int full_listener(int clients[8]) {
     int listener = tcp_listener(0);
@@ -88,6 +93,8 @@ static void interrupted(void) {
     static const char *const names[] = {"read", "write", "accept", "connect", "poll"};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         char name[80];
+        if (all[i].what == WRITE)
+            fill(all[i].fd);
         start(&all[i]);
         interrupt(&all[i]);
         snprintf(name, sizeof name, "a blocked %s and a signal", names[i]);

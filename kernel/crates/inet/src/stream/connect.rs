@@ -200,6 +200,10 @@ impl TcpSocket {
         });
         inner.shut = Shut::default();
         self.attach(inner, connection, receiver, Some(route), out);
+        if let Some(stream) = inner.stream() {
+            // Those who watch the socket looked at it before it had a channel: they wait for this.
+            let _ = stream.receiver.arm(Interest::READ | Interest::WRITE);
+        }
         Ok(())
     }
 
