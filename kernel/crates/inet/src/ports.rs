@@ -128,12 +128,35 @@ impl<T> Port<T> {
         self.bound.iter().chain(self.connected.values())
     }
 
+    /// Whether a connection of a socket that is not bound can have the port.
+    fn fit(&self, binding: &Binding) -> Fit {
+        if !self.bound.is_empty() {
+            return Fit::Taken;
+        }
+        let same = |entry: &&Entry<T>| {
+            entry.binding.remote == binding.remote && entry.binding.address == binding.address
+        };
+        self.connected.values().filter(same).fold(Fit::Free, |fit, entry| match entry.binding.phase {
+            Phase::TimeWait if fit != Fit::Taken => Fit::TimeWait,
+            _ => Fit::Taken,
+        })
+    }
+
     fn entry_mut(&mut self, id: u64) -> Option<&mut Entry<T>> {
         match self.bound.iter_mut().find(|entry| entry.id == id) {
             Some(entry) => Some(entry),
             None => self.connected.get_mut(&id),
         }
     }
+}
+
+/// Whether a port is free for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    Free,
+    /// But for one that is over.
+    TimeWait,
+    Taken,
 }
 
 struct Ports<T> {
@@ -185,27 +208,31 @@ impl<T: Clone> PortTable<T> {
     }
 
     /// Takes a port for a connection of a socket that is not bound. Ports are shared between connections to
-    /// different peers. `binding` has the peer, and the one local address. `EADDRNOTAVAIL`.
+    /// different peers; if there are few free ones, also with one to the same peer in TIME_WAIT, which the caller then
+    /// has to get rid of. `binding` has the peer, and the one local address. `EADDRNOTAVAIL`.
     pub fn connect(
         self: &Arc<Self>,
         mut binding: Binding,
         range: PortRange,
         owner: T,
     ) -> Result<PortClaim<T>, Errno> {
+        /// How many ports are looked at in vain before one in TIME_WAIT has to do.
+        const PATIENCE: usize = 64;
         binding.phase = Phase::Connected;
         let mut ports = self.ports.lock();
-        let port = self
-            .chooser
-            .to_connect(range, &binding)
-            .find(|port| {
-                ports.by_number.get(port).is_none_or(|port| {
-                    port.bound.is_empty()
-                        && !port.connected.values().any(|entry| {
-                            entry.binding.remote == binding.remote && entry.binding.address == binding.address
-                        })
-                })
-            })
-            .ok_or(Errno::EADDRNOTAVAIL)?;
+        let mut free = None;
+        let mut in_time_wait = None;
+        for (tried, port) in self.chooser.to_connect(range, &binding).enumerate() {
+            match ports.by_number.get(&port).map_or(Fit::Free, |on_port| on_port.fit(&binding)) {
+                Fit::Free => free = Some(port),
+                Fit::TimeWait => in_time_wait = in_time_wait.or(Some(port)),
+                Fit::Taken => {}
+            }
+            if free.is_some() || (tried >= PATIENCE && in_time_wait.is_some()) {
+                break;
+            }
+        }
+        let port = free.or(in_time_wait).ok_or(Errno::EADDRNOTAVAIL)?;
         Ok(self.claim(&mut ports, port, binding, owner))
     }
 

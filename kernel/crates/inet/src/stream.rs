@@ -203,6 +203,10 @@ impl TcpSocket {
 
 impl Drop for TcpSocket {
     fn drop(&mut self) {
+        if let Role::Stream(stream) = &mut self.inner.get_mut().role {
+            // What came in was never read.
+            self.shared.core.net.tcp_memory.account(stream.accounted_bytes, 0);
+        }
         self.net().tcp_counters.socket_gone();
     }
 }

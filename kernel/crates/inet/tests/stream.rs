@@ -331,6 +331,35 @@ fn a_link_that_is_down_for_a_while_is_waited_for() {
     joined.hosts.iter().for_each(Host::assert_clean);
 }
 
+#[test]
+fn a_port_in_time_wait_is_used_again_when_there_is_no_other() {
+    let host = Host::new(Processing::InReader);
+    host.net.settings.set_local_ports(inet::PortRange { first: 40_000, last: 40_003 });
+    let (listener, port) = host.listener(8);
+    for round in 0..12_u8 {
+        let client = host.connect(Ipv4Addr::LOCALHOST, port);
+        let client = match client {
+            Ok(client) => client,
+            Err(error) => {
+                // All are too young: their clock of timestamps has to move on.
+                assert_eq!(error, Errno::EADDRNOTAVAIL);
+                thread::sleep(Duration::from_millis(1100));
+                host.connect(Ipv4Addr::LOCALHOST, port).unwrap()
+            }
+        };
+        let server = accept(&listener);
+        send_all(&*client, &[round]);
+        client.close();
+        assert_eq!(receive_all(&*server).unwrap(), [round]);
+        server.close();
+        eventually(|| host.net.tcp_counters.orphans() == 0);
+    }
+    assert!(host.net.flows.len() <= 4);
+    listener.close();
+    drop(listener);
+    host.assert_clean();
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Send(usize),

@@ -166,8 +166,10 @@ impl TcpSocket {
         }
         let bound = core.endpoints().local;
         let source = (!bound.address.is_unspecified()).then_some(bound.address);
-        if source.is_some_and(|source| source.is_ipv4() != remote.address.is_ipv4()) {
-            return Err(Errno::ENETUNREACH);
+        match source {
+            Some(IpAddr::V4(_)) if remote.address.is_ipv6() => return Err(Errno::EAFNOSUPPORT),
+            Some(IpAddr::V6(_)) if remote.address.is_ipv4() => return Err(Errno::ENETUNREACH),
+            _ => {}
         }
         let interface = self.outgoing_interface().or(remote.interface());
         let route = net.ip.route(remote.address, source, interface)?;
@@ -369,6 +371,7 @@ impl TcpSocket {
         match role {
             Role::Listening(listener) => Some(listener),
             Role::Stream(stream) => {
+                self.net().tcp_memory.account(stream.accounted_bytes, 0);
                 inner.options = stream.connection.options().clone();
                 None
             }

@@ -137,7 +137,11 @@ impl TcpSocket {
                 return Ok(name.to_vec());
             }
             TCP_USER_TIMEOUT => options.user_timeout_ms as i32,
-            TCP_NOTSENT_LOWAT => options.notsent_low_water as i32,
+            // Without one of its own, a socket shows 0.
+            TCP_NOTSENT_LOWAT => match options.notsent_low_water {
+                u32::MAX => 0,
+                low_water => low_water as i32,
+            },
             // Not offered, and off as on a Linux where nobody has asked for them.
             TCP_REPAIR
             | TCP_FASTOPEN
@@ -303,7 +307,10 @@ impl TcpSocket {
                 let timeout_ms = u32::try_from(asked).map_err(|_| Errno::EINVAL)?;
                 self.change(|options| options.user_timeout_ms = timeout_ms);
             }
-            TCP_NOTSENT_LOWAT => self.change(|options| options.notsent_low_water = asked as u32),
+            TCP_NOTSENT_LOWAT => {
+                let low_water = if asked == 0 { u32::MAX } else { asked as u32 };
+                self.change(|options| options.notsent_low_water = low_water);
+            }
             // What is not offered can be switched off.
             TCP_FASTOPEN
             | TCP_FASTOPEN_CONNECT

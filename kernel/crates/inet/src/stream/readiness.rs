@@ -49,8 +49,11 @@ impl TcpSocket {
     /// What was taken out of the connection can be read, too.
     fn with_unread(&self, events: PollEvents, in_connection: usize) -> PollEvents {
         let unread = self.unread();
+        if unread == 0 || events.contains(IN) {
+            return events;
+        }
         let low_water = self.core().with(|options| options.common.receive_low_water) as usize;
-        if unread > 0 && unread + in_connection >= low_water { events | IN } else { events }
+        if unread + in_connection >= low_water { events | IN } else { events }
     }
 }
 

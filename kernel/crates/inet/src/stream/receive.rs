@@ -47,9 +47,6 @@ impl TcpSocket {
         if flags.contains(MessageFlags::ERRQUEUE) {
             return Err(Errno::EAGAIN);
         }
-        if matches!(self.lock().role, Role::Listening(_)) {
-            return Err(Errno::ENOTCONN);
-        }
         let len = if flags.contains(MessageFlags::OOB) {
             return self.receive_urgent(dst, flags, blocking);
         } else if flags.contains(MessageFlags::PEEK) {

@@ -23,12 +23,12 @@ pub struct TimeWaitFlow {
     record: SpinLock<TimeWait>,
     key: FlowKey,
     /// Keeps the port.
-    _claim: Option<TcpClaim>,
+    claim: SpinLock<Option<TcpClaim>>,
 }
 
 impl TimeWaitFlow {
     pub(super) fn new(record: TimeWait, key: FlowKey, claim: Option<TcpClaim>) -> Self {
-        Self { record: SpinLock::new(record), key, _claim: claim }
+        Self { record: SpinLock::new(record), key, claim: SpinLock::new(claim) }
     }
 
     /// Its addresses.
@@ -75,8 +75,10 @@ impl TimeWaitFlow {
         Some(isn)
     }
 
-    /// Takes it out of the table, if it is there still.
+    /// Takes it out of the table, if it is there still, and gives the port back.
     fn forget(self: &Arc<Self>, net: &Net) {
+        let claim = self.claim.lock().take();
+        drop(claim);
         net.flows
             .remove_if(&self.key, |flow| matches!(flow, Flow::TimeWait(other) if Arc::ptr_eq(self, other)));
     }

@@ -211,7 +211,9 @@ impl TcpSocket {
             break;
         }
         self.account(stream);
-        self.arm_timer(stream);
+        if stream.is_registered {
+            self.arm_timer(stream);
+        }
     }
 
     /// Says what the next packet is to wake, before the caller waits: `Err` if there are packets already, which are
