@@ -9,13 +9,15 @@ mod resolver;
 use alloc::{boxed::Box, format, string::String, sync::Arc};
 use core::net::IpAddr;
 
-use inet::{Family, Ingress, Keys, Machine, Net, NetlinkSocket, TcpSocket, Transports, UdpSocket};
+use inet::{
+    Family, Ingress, Keys, Machine, Net, NetlinkSocket, RawMode, RawSocket, TcpSocket, Transports, UdpSocket,
+};
 use ip::{Autoconfiguration, Change, InterfaceConfig, Ipv4Config, Ipv6Config, Loopback, Stack};
 use ipc::socket::Socket;
 use ksync::{Interruptible, WaitQueue, platform};
 use linux_abi::{
     Errno,
-    inet::protocol::{IPPROTO_MAX, IPPROTO_TCP, IPPROTO_UDP},
+    inet::protocol::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_MAX, IPPROTO_RAW, IPPROTO_TCP, IPPROTO_UDP},
     netlink::NETLINK_ROUTE,
     socket::SocketType,
 };
@@ -167,6 +169,18 @@ pub fn create(family: Family, kind: SocketType, protocol: i32) -> Result<Arc<dyn
     match (kind, protocol) {
         (SocketType::Stream, 0 | IPPROTO_TCP) => Ok(TcpSocket::new(net(), family)),
         (SocketType::Datagram, 0 | IPPROTO_UDP) => Ok(UdpSocket::new(net(), family)),
+        (SocketType::Datagram, IPPROTO_ICMP) if family == Family::V4 => {
+            Ok(RawSocket::new(net(), family, RawMode::Ping, IPPROTO_ICMP as u8))
+        }
+        (SocketType::Datagram, IPPROTO_ICMPV6) if family == Family::V6 => {
+            Ok(RawSocket::new(net(), family, RawMode::Ping, IPPROTO_ICMPV6 as u8))
+        }
+        // A raw socket would not see TCP's and UDP's packets that go through channels: better none than one that
+        // sees half of them.
+        (SocketType::Raw, 0 | IPPROTO_TCP | IPPROTO_UDP) => Err(Errno::EPROTONOSUPPORT),
+        (SocketType::Raw, protocol) if protocol <= IPPROTO_RAW => {
+            Ok(RawSocket::new(net(), family, RawMode::Raw, protocol as u8))
+        }
         (SocketType::Stream | SocketType::Datagram | SocketType::Raw, _) => Err(Errno::EPROTONOSUPPORT),
         _ => Err(Errno::ESOCKTNOSUPPORT),
     }

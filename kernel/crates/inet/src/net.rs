@@ -11,8 +11,9 @@ use crate::{
     ingress::Flow,
     netlink::{Changes, Follower, Registry},
     ports::{ConflictRule, PortTable},
+    raw::RawSockets,
     stream::{ResetLimit, TcpCounters, TcpMemory, TcpSocket, TimeWaits},
-    udp::UdpSocket,
+    udp::{UdpFlows, UdpSocket},
     worker::Worker,
 };
 
@@ -124,6 +125,8 @@ pub struct Net {
     /// What can be set.
     pub settings: Settings,
     udp_counters: [UdpCounters; 2],
+    pub(crate) udp_flows: UdpFlows,
+    pub(crate) raw: RawSockets,
     pub(crate) netlink: Registry,
     changes: Arc<Changes>,
 }
@@ -146,6 +149,8 @@ impl Net {
             udp_ports: PortTable::new(ConflictRule::Udp, keys.port_choice[1], keys.port_sharing[1]),
             settings: Settings::new(),
             udp_counters: [UdpCounters::default(), UdpCounters::default()],
+            udp_flows: UdpFlows::default(),
+            raw: RawSockets::new(keys.port_choice[1], keys.port_sharing[1]),
             netlink: Registry::default(),
             changes: Changes::new(this.clone()),
         })

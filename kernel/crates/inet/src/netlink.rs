@@ -340,9 +340,7 @@ impl Socket for NetlinkSocket {
             (SOL_SOCKET, SO_DOMAIN) => Ok(number(i32::from(AF_NETLINK))),
             (SOL_SOCKET, SO_PROTOCOL) => Ok(number(linux_abi::netlink::NETLINK_ROUTE)),
             (SOL_SOCKET, _) => self.core.option(level, name),
-            (SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS) => {
-                Ok(self.inner.lock().groups.to_ne_bytes().to_vec())
-            }
+            (SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS) => Ok(self.inner.lock().groups.to_ne_bytes().to_vec()),
             (SOL_NETLINK, name) if SWITCHES.contains(&name) => {
                 Ok(number(i32::from(self.inner.lock().is_on(name))))
             }

@@ -311,6 +311,18 @@ impl<T: Clone> PortTable<T> {
             .map_or_else(Vec::new, |port| port.entries().map(|entry| entry.owner.clone()).collect())
     }
 
+    /// All that are bound to a port, and how.
+    pub fn on_port(&self, port: u16) -> Vec<(Binding, T)> {
+        let ports = self.ports.lock();
+        let Some(port) = ports.by_number.get(&port) else { return Vec::new() };
+        port.bound.iter().map(|entry| (entry.binding, entry.owner.clone())).collect()
+    }
+
+    /// All ports that are taken.
+    pub fn numbers(&self) -> Vec<u16> {
+        self.ports.lock().by_number.keys().copied().collect()
+    }
+
     /// All owners, by port.
     pub fn owners(&self) -> Vec<T> {
         let ports = self.ports.lock();

@@ -4,7 +4,7 @@ use alloc::sync::{Arc, Weak};
 
 use ip::{Change, Claim, Datagram, IcmpError, Transport, protocol};
 
-use crate::{Net, stream, udp};
+use crate::{Net, raw, stream, udp};
 
 /// The transports as IP sees them.
 pub struct Transports {
@@ -28,7 +28,7 @@ impl Transport for Transports {
                 Claim::Claimed
             }
             protocol::UDP => udp::deliver(&net, datagram),
-            _ => Claim::Unclaimed,
+            _ => raw::deliver(&net, datagram),
         }
     }
 
@@ -37,7 +37,7 @@ impl Transport for Transports {
         match error.protocol {
             protocol::TCP => stream::icmp_error(&net, error),
             protocol::UDP => udp::icmp_error(&net, &error),
-            _ => {}
+            _ => raw::icmp_error(&net, &error),
         }
     }
 

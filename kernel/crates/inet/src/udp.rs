@@ -1,12 +1,14 @@
 //! UDP sockets (`udp(7)`).
 //!
 //! What comes lies in the socket's [`Inbox`], either put there by the slow path ([`deliver`]), or taken out of the
-//! socket's channel by whoever looks. What goes is sent at once, in the sender's thread.
+//! socket's [channel] by whoever looks. What goes is sent at once, in the sender's thread.
 //!
 //! | lock | guards | taken with |
 //! |---|---|---|
 //! | `UdpSocket::inner` (sleeping) | port, inbox, channel, what is corked | nothing; never held while the application's memory is touched |
+//! | `UdpFlows::registered` (sleeping) | which flows are in the table | `inner` |
 
+mod channel;
 mod deliver;
 mod header;
 mod options;
@@ -25,8 +27,10 @@ use linux_abi::{
     inet::protocol::IPPROTO_UDP,
     socket::{MessageFlags, ShutdownHow, SocketType},
 };
+use netchannels::{Channel, Receiver};
 use vfs::{Blocking, PollEvents, Pollee, ReadDst, WriteSrc};
 
+pub(crate) use channel::UdpFlows;
 pub use deliver::{deliver, icmp_error};
 pub(crate) use header::Bad;
 
@@ -38,7 +42,8 @@ use crate::{
 /// A UDP socket.
 pub struct UdpSocket {
     this: Weak<UdpSocket>,
-    core: SocketCore,
+    core: Arc<SocketCore>,
+    channel: Arc<Channel>,
     inner: Mutex<Inner>,
 }
 
@@ -48,6 +53,7 @@ struct Inner {
     address_is_bound: bool,
     port_is_bound: bool,
     inbox: Inbox,
+    receiver: Receiver,
     shut: Shut,
     options: options::UdpOptions,
     /// What waits for `UDP_CORK` to be taken off or for a call without `MSG_MORE`.
@@ -67,19 +73,25 @@ impl UdpSocket {
     pub fn new(net: &Arc<Net>, family: Family) -> Arc<Self> {
         let common = Common::new(&net.settings);
         let core = SocketCore::new(net, family, SocketType::Datagram, IPPROTO_UDP as u8, common);
-        Arc::new_cyclic(|this| Self {
-            this: this.clone(),
-            core,
-            inner: Mutex::new(Inner {
-                claim: None,
-                address_is_bound: false,
-                port_is_bound: false,
-                inbox: Inbox::default(),
-                shut: Shut::default(),
-                options: options::UdpOptions::default(),
-                corked: None,
-                is_closed: false,
-            }),
+        let core = Arc::new(core);
+        Arc::new_cyclic(|this| {
+            let (channel, receiver) = channel::new(&core, this);
+            Self {
+                this: this.clone(),
+                core,
+                channel,
+                inner: Mutex::new(Inner {
+                    claim: None,
+                    address_is_bound: false,
+                    port_is_bound: false,
+                    inbox: Inbox::default(),
+                    receiver,
+                    shut: Shut::default(),
+                    options: options::UdpOptions::default(),
+                    corked: None,
+                    is_closed: false,
+                }),
+            }
         })
     }
 
@@ -90,7 +102,8 @@ impl UdpSocket {
 
     /// Bytes in the receive queue, and datagrams that found no room: for `/proc/net/udp`.
     pub fn queue_figures(&self) -> (usize, u32) {
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
+        self.drain(&mut inner);
         (inner.inbox.memory_bytes(), inner.inbox.dropped)
     }
 
@@ -110,6 +123,7 @@ impl UdpSocket {
         let port = claim.port();
         self.core.update_endpoints(|endpoints| endpoints.local = Endpoint { port, ..local });
         inner.claim = Some(claim);
+        self.refresh_flows(inner);
         Ok(())
     }
 
@@ -128,8 +142,15 @@ impl UdpSocket {
         if inner.port_is_bound {
             self.refresh_claim(inner);
         } else {
-            inner.claim = None;
+            self.give_port_back(inner);
         }
+    }
+
+    fn give_port_back(&self, inner: &mut Inner) {
+        let Some(claim) = inner.claim.take() else { return };
+        let port = claim.port();
+        drop(claim);
+        self.core.net.udp_flows.refresh(&self.core.net, port);
     }
 
     /// Lets the table of ports know of a change of addresses or options.
@@ -138,7 +159,11 @@ impl UdpSocket {
         let endpoints = self.core.endpoints();
         let mut binding = self.core.binding(&endpoints.local);
         binding.remote = endpoints.remote.map(|remote| (remote.address, remote.port));
+        let before = claim.binding();
         claim.update(|current| *current = binding);
+        if before != Some(binding) {
+            self.refresh_flows(inner);
+        }
     }
 
     fn connect_to(&self, remote: Endpoint) -> Result<(), Errno> {
@@ -182,6 +207,7 @@ impl UdpSocket {
     ) -> Result<Received, Errno> {
         let found = self.core.wait(blocking, self.core.receive_timeout(), || {
             let mut inner = self.inner.lock();
+            self.drain(&mut inner);
             if let Some(error) = self.core.take_error() {
                 return Some(Err(error));
             }
@@ -300,7 +326,8 @@ impl Socket for UdpSocket {
     }
 
     fn poll(&self) -> PollEvents {
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
+        self.drain(&mut inner);
         readiness(&self.core, &inner.inbox, inner.shut)
     }
 
@@ -309,7 +336,9 @@ impl Socket for UdpSocket {
     }
 
     fn readable_bytes(&self) -> Result<usize, Errno> {
-        Ok(self.inner.lock().inbox.first_len())
+        let mut inner = self.inner.lock();
+        self.drain(&mut inner);
+        Ok(inner.inbox.first_len())
     }
 
     fn unsent_bytes(&self) -> Result<usize, Errno> {
@@ -317,13 +346,15 @@ impl Socket for UdpSocket {
     }
 
     fn close(&self) {
-        let (claim, inbox, corked) = {
+        let (inbox, corked) = {
             let mut inner = self.inner.lock();
             inner.is_closed = true;
-            (inner.claim.take(), core::mem::take(&mut inner.inbox), inner.corked.take())
+            self.give_port_back(&mut inner);
+            inner.receiver.close();
+            (core::mem::take(&mut inner.inbox), inner.corked.take())
         };
         self.core.leave_all_groups();
-        drop((claim, inbox, corked));
+        drop((inbox, corked));
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -334,19 +365,28 @@ impl Socket for UdpSocket {
 impl UdpSocket {
     /// Puts a datagram into the inbox, and tells those who wait.
     fn take_in(&self, arrived: Arrived) {
-        let limit = self.core.with(|options| options.common.receive_buffer) as usize;
         let mut inner = self.inner.lock();
-        if inner.is_closed {
-            return;
-        }
-        let taken = inner.inbox.push(arrived, limit);
+        // What came before by the channel stays before.
+        self.drain(&mut inner);
+        let taken = self.put(&mut inner, arrived);
         drop(inner);
-        match taken {
-            Ok(()) => {
-                self.core.net.udp_counters(self.core.family).received();
-                self.core.pollee.notify(READABLE);
-            }
-            Err(_) => self.core.net.udp_counters(self.core.family).no_room(),
+        if taken {
+            self.core.pollee.notify(READABLE);
         }
+    }
+
+    /// Puts a datagram into the inbox if there is room.
+    fn put(&self, inner: &mut Inner, arrived: Arrived) -> bool {
+        if inner.is_closed {
+            return false;
+        }
+        let limit = self.core.with(|options| options.common.receive_buffer) as usize;
+        let family = if arrived.source.address.is_ipv4() { Family::V4 } else { Family::V6 };
+        let counters = self.core.net.udp_counters(family);
+        match inner.inbox.push(arrived, limit) {
+            Ok(()) => counters.received(),
+            Err(_) => counters.no_room(),
+        }
+        true
     }
 }

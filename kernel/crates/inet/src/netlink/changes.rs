@@ -61,6 +61,9 @@ impl Deferred for Changes {
             if let Some(follower) = self.follower.get() {
                 follower(&change);
             }
+            if matches!(change, Change::AddressAdded { .. } | Change::AddressRemoved { .. }) {
+                net.udp_flows.refresh_all(&net);
+            }
             tell(&net, &change);
         }
     }

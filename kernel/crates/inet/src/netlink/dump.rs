@@ -5,7 +5,9 @@
 use alloc::{boxed::Box, vec::Vec};
 use core::net::IpAddr;
 
-use ip::{AddressInfo, InterfaceFlags, InterfaceInfo, NeighbourInfo, Route, RouteInfo, RouteKind, RouteTable};
+use ip::{
+    AddressInfo, InterfaceFlags, InterfaceInfo, NeighbourInfo, Route, RouteInfo, RouteKind, RouteTable,
+};
 use linux_abi::{
     Errno,
     netlink::{
