@@ -221,6 +221,10 @@ impl Socket for NetlinkSocket {
 
     fn bind(&self, address: &[u8]) -> Result<(), Errno> {
         let address = read_address(address)?;
+        // One that has a port already must name it (`netlink_bind`).
+        if self.inner.lock().port.is_some_and(|own| own != address.port) {
+            return Err(Errno::EINVAL);
+        }
         self.take_port(address.port)?;
         let mut inner = self.inner.lock();
         // The first 32 groups are what an address has room for.

@@ -218,6 +218,8 @@ impl SocketCore {
         match (level, self.family) {
             (SOL_IP, family) if self.has_ipv4_options(family) => self.ipv4_option(name),
             (SOL_IPV6, Family::V6) => self.ipv6_option(name),
+            // Asking at a level that is not there is another error than setting (`ip_getsockopt`).
+            (_, Family::V4) => Err(Errno::EOPNOTSUPP),
             _ => Err(Errno::ENOPROTOOPT),
         }
     }

@@ -194,11 +194,11 @@ impl Socket for RawSocket {
         if self.core.family == Family::V6 && local.address.is_ipv4() {
             return Err(Errno::EADDRNOTAVAIL);
         }
-        self.core.check_bind_address(&local)?;
         let mut inner = self.inner.lock();
         if self.core.endpoints().remote.is_some() || inner.claim.is_some() {
             return Err(Errno::EINVAL);
         }
+        self.core.check_bind_address(&local)?;
         self.identify(&mut inner, local)?;
         inner.address_is_bound = !local.address.is_unspecified();
         self.core.update_endpoints(|endpoints| {

@@ -77,7 +77,9 @@ static LAST_ID: AtomicU64 = AtomicU64::new(0);
 impl SocketCore {
     /// The core of a new socket with the buffers' sizes `common` has.
     pub fn new(net: &Arc<Net>, family: Family, kind: SocketType, protocol: u8, common: Common) -> Self {
-        let options = Options { common, ip: IpOptions::new(), ipv6: Ipv6Options::new() };
+        let mut options = Options { common, ip: IpOptions::new(), ipv6: Ipv6Options::new() };
+        // IPv6 sockets hear only the IPv4 groups that they joined (`inet6_create` leaves `mc_all` off).
+        options.ip.multicast.receives_all = family == Family::V4;
         Self::with_options(net, family, kind, protocol, options)
     }
 

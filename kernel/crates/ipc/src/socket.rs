@@ -172,7 +172,8 @@ impl Drop for SocketFile {
 
 impl File for SocketFile {
     fn read_at(&self, _offset: u64, dst: &mut dyn ReadDst, blocking: Blocking) -> Result<usize, Errno> {
-        if dst.remaining() == 0 && self.socket.kind() == SocketType::Stream {
+        // A read of nothing takes nothing, not even an empty datagram (`sock_read_iter` in `net/socket.c`).
+        if dst.remaining() == 0 {
             return Ok(0);
         }
         Ok(self.socket.receive(dst, MessageFlags::empty(), blocking)?.len)

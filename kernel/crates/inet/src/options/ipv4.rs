@@ -33,9 +33,9 @@ impl SocketCore {
         if let Some(flag) = receive_flag(name) {
             return Ok(number(self.with(|options| i32::from(options.ip.receive.contains(flag)))));
         }
-        let is_raw = self.kind == SocketType::Raw;
         let value = match name {
-            IP_MTU => self.connected_mtu()? as i32,
+            // A packet of IPv4 is no longer than its length can say.
+            IP_MTU => self.connected_mtu()?.min(u32::from(u16::MAX)) as i32,
             IP_PROTOCOL => i32::from(self.protocol),
             IP_TTL => {
                 let default = self.net.settings.default_ttl.load(Relaxed) as i32;
@@ -44,7 +44,6 @@ impl SocketCore {
             IP_MULTICAST_IF => return Ok(self.with(|options| options.ip.multicast_address.to_vec())),
             // No options are ever sent.
             IP_OPTIONS => return Ok(Vec::new()),
-            IP_HDRINCL | IP_NODEFRAG if !is_raw => return Err(Errno::ENOPROTOOPT),
             _ => return self.with(|options| options.ip.get(name)),
         };
         Ok(number(value))

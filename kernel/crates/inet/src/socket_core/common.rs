@@ -239,10 +239,8 @@ impl SocketCore {
         match name {
             SO_TYPE | SO_PROTOCOL | SO_DOMAIN | SO_ERROR => Err(Errno::ENOPROTOOPT),
             SO_BINDTOIFINDEX => {
+                // Unlike a name, a number is not looked up (`sock_bindtoindex`).
                 let index = u32::try_from(asked).map_err(|_| Errno::EINVAL)?;
-                if index != 0 && self.net.ip.interface(index).is_none() {
-                    return Err(Errno::ENODEV);
-                }
                 self.update_options(|options| options.common.interface = index);
                 Ok(())
             }

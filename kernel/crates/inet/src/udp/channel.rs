@@ -103,9 +103,8 @@ impl UdpSocket {
             traffic_class: headers.traffic_class,
             flow_label,
         };
-        if let Some(arrived) = self.arrived(&facts, &incoming, packet) {
-            self.put(inner, arrived);
-        }
+        let arrived = self.arrived(&facts, &incoming, packet);
+        self.put(inner, arrived);
     }
 
     /// Works out anew which flows lead to the sockets on this one's port.

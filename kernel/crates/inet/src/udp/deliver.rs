@@ -85,24 +85,13 @@ impl Facts {
 impl UdpSocket {
     /// Puts a datagram, whose header has been read, into the inbox.
     fn take_datagram(&self, facts: &Facts, incoming: &Incoming, packet: Box<Packet>) {
-        if let Some(arrived) = self.arrived(facts, incoming, packet) {
-            self.take_in(arrived);
-        }
+        self.take_in(self.arrived(facts, incoming, packet));
     }
 
-    /// A datagram, whose header has been read, as it is queued; `None` if the socket does not want it.
-    pub(super) fn arrived(&self, facts: &Facts, incoming: &Incoming, packet: Box<Packet>) -> Option<Arrived> {
-        let (least_hops, wants_time) = self.core.with(|options| {
-            let least = match incoming.remote.0 {
-                IpAddr::V4(_) => options.ip.min_ttl,
-                IpAddr::V6(_) => options.ipv6.min_hop_limit,
-            };
-            (least, options.common.timestamps != Timestamps::Off)
-        });
-        if facts.hop_limit < least_hops {
-            return None;
-        }
-        Some(Arrived {
+    /// A datagram, whose header has been read, as it is queued.
+    pub(super) fn arrived(&self, facts: &Facts, incoming: &Incoming, packet: Box<Packet>) -> Arrived {
+        let wants_time = self.core.with(|options| options.common.timestamps != Timestamps::Off);
+        Arrived {
             source: Endpoint::new(incoming.remote.0, incoming.remote.1),
             destination: Endpoint::new(incoming.local.0, incoming.local.1),
             interface: facts.interface,
@@ -112,7 +101,7 @@ impl UdpSocket {
             time_ns: if wants_time { platform::realtime_ns() } else { 0 },
             offset: HEADER,
             packet,
-        })
+        }
     }
 }
 
