@@ -101,6 +101,10 @@ impl SystemInfo for Kernel {
         cpu::all().map(|cpu| cpu.interrupts.load(Relaxed)).sum()
     }
 
+    fn network_channels(&self) -> String {
+        crate::net::net().counters.to_string()
+    }
+
     fn context_switches(&self) -> u64 {
         cpu::all().map(|cpu| cpu.switches.load(Relaxed)).sum()
     }

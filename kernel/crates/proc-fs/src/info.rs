@@ -270,6 +270,8 @@ pub trait SystemInfo: Send + Sync {
     fn threads_made(&self) -> usize;
     /// Interrupts since the start.
     fn interrupts(&self) -> u64;
+    /// What the network channels have counted, a line for each.
+    fn network_channels(&self) -> String;
     /// Context switches since the start.
     fn context_switches(&self) -> u64;
     /// `uname -r`, `uname -v` and the host name.

@@ -56,6 +56,7 @@ pub(crate) static PROC: Node = Node::Directory(Directory {
         ("cgroups", file(cgroup::controllers_v1)),
         ("cmdline", fixed!(b"\n")),
         ("cpuinfo", file(machine::cpuinfo)),
+        ("crema", directory(&[("net", file(machine::network_channels))])),
         ("devices", fixed!(b"Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n\nBlock devices:\n254 virtblk\n")),
         ("filesystems", file(machine::filesystems)),
         ("loadavg", file(machine::loadavg)),

@@ -60,6 +60,10 @@ impl SystemInfo for Machine {
     fn threads_made(&self) -> usize {
         2
     }
+    fn network_channels(&self) -> String {
+        "channel_packets 3\n".into()
+    }
+
     fn interrupts(&self) -> u64 {
         77
     }
@@ -302,6 +306,7 @@ fn formats_are_linuxs() {
     assert!(
         limits.contains("Max open files            1024                 unlimited            files     \n")
     );
+    assert_eq!(tree.text("/proc/crema/net"), "channel_packets 3\n");
     let cpuinfo = tree.text("/proc/cpuinfo");
     assert_eq!(cpuinfo.matches("processor\t: ").count(), 2);
     assert!(cpuinfo.contains("cpu MHz\t\t: 2345.678\n"));

@@ -14,6 +14,12 @@ pub(super) fn ticks(ns: u64) -> u64 {
     ns / (1_000_000_000 / USER_HZ)
 }
 
+/// Crema's own: docs/networking.md.
+pub(super) fn network_channels(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
+    out.extend_from_slice(context.info.network_channels().as_bytes());
+    Ok(())
+}
+
 pub(super) fn cpuinfo(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
     let count = context.info.cpu_count();
     for index in 0..count {
