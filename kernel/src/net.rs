@@ -64,6 +64,7 @@ pub fn start(config: &RunConfig) -> Result<(), String> {
     stack.set_transport(Transports::new(&net));
     NET.call_once(|| net.clone());
     add_link(&net, Arc::new(Loopback::new()));
+    network::describe();
     for (n, card) in network::links().enumerate() {
         let index = add_link(&net, card);
         // What the run says is for the first card; others find out themselves.

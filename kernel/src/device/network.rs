@@ -26,10 +26,7 @@ pub(super) fn attach(candidates: Vec<Candidate>, cpus: usize) {
             random: [random::u64(), random::u64()],
         };
         match NetDevice::new(transport, &DIRECT_MAP, configuration) {
-            Ok(card) => {
-                log::info!("{}: {}", card.name(), card.description());
-                cards.push(Attached { device: Arc::new(card), line });
-            }
+            Ok(card) => cards.push(Attached { device: Arc::new(card), line }),
             Err(error) => log::warn!("virtio Network: {error}"),
         }
     }
@@ -73,6 +70,13 @@ extern "C" fn poller(argument: usize) -> ! {
 /// The cards, as links for the protocols.
 pub fn links() -> impl Iterator<Item = Arc<dyn Link>> {
     cards().map(|card| card.clone() as Arc<dyn Link>)
+}
+
+/// Says in the log what was agreed on with each card.
+pub fn describe() {
+    for card in cards() {
+        log::info!("{}: {}", card.name(), card.description());
+    }
 }
 
 /// The cards.
