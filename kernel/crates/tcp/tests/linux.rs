@@ -41,6 +41,18 @@ struct Scenario {
     sysctl: &'static str,
     to_linux: usize,
     from_linux: usize,
+    readers: Readers,
+}
+
+/// How the applications read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readers {
+    /// As fast as they can.
+    Fast,
+    /// Linux's rests after each bit, with a small buffer: windows close.
+    LinuxIsSlow,
+    /// Ours does.
+    WeAreSlow,
 }
 
 fn run(program: &str, arguments: &str) {
@@ -78,7 +90,8 @@ fn check(salt: usize, position: usize, bytes: &[u8]) {
 }
 
 /// Linux's application: sends and receives at once, and then waits for the end.
-fn linux_application(stream: TcpStream, send: usize, receive: usize) {
+fn linux_application(stream: TcpStream, scenario: Scenario) {
+    let (send, receive) = (scenario.from_linux, scenario.to_linux);
     let writer = stream.try_clone().unwrap();
     let sender = std::thread::spawn(move || {
         let bytes: Vec<u8> = (0..send).map(|n| pattern(2, n)).collect();
@@ -94,6 +107,9 @@ fn linux_application(stream: TcpStream, send: usize, receive: usize) {
         }
         check(1, received, &buffer[..len]);
         received += len;
+        if scenario.readers == Readers::LinuxIsSlow {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
     assert_eq!(received, receive);
     sender.join().unwrap();
@@ -115,6 +131,7 @@ struct Ours {
     read: usize,
     is_shut: bool,
     has_ended: bool,
+    next_read: Instant,
 }
 
 impl Ours {
@@ -214,7 +231,13 @@ impl Ours {
             if connection.deadline().is_some_and(|at| at <= now) {
                 connection.poll(now, &mut out);
             }
-            while connection.readiness().contains(Readiness::READABLE) && !self.has_ended {
+            while connection.readiness().contains(Readiness::READABLE)
+                && !self.has_ended
+                && Instant::now() >= self.next_read
+            {
+                if self.scenario.readers == Readers::WeAreSlow {
+                    self.next_read = Instant::now() + Duration::from_millis(20);
+                }
                 let mut buffer = vec![0; 30_000];
                 let read = connection.read(now, &mut &mut buffer[..], ReadMode::Take, &mut out).unwrap();
                 self.has_ended = read == 0;
@@ -271,7 +294,7 @@ impl Ours {
                 self.connection.as_ref().and_then(|c| c.deadline()),
                 self.listener.as_ref().and_then(|l| l.deadline()),
             ];
-            let next = deadlines.into_iter().flatten().min().unwrap_or(u64::MAX).min(now + 100 * MS);
+            let next = deadlines.into_iter().flatten().min().unwrap_or(u64::MAX).min(now + 20 * MS);
             let mut poll = libc::pollfd { fd: self.tun.as_raw_fd(), events: libc::POLLIN, revents: 0 };
             let wait_ms = next.saturating_sub(now).div_ceil(MS) as i32;
             // SAFETY: one pollfd, which outlives the call.
@@ -293,7 +316,7 @@ fn run_scenario(scenario: Scenario) {
         if !scenario.sysctl.is_empty() {
             for setting in scenario.sysctl.split(' ') {
                 let (name, value) = setting.split_once('=').unwrap();
-                std::fs::write(format!("/proc/sys/net/ipv4/{name}"), value).unwrap();
+                std::fs::write(format!("/proc/sys/net/ipv4/{name}"), value.replace(',', " ")).unwrap();
             }
         }
         let secrets = Arc::new(Secrets::new([9; 48]));
@@ -318,6 +341,7 @@ fn run_scenario(scenario: Scenario) {
             read: 0,
             is_shut: false,
             has_ended: false,
+            next_read: Instant::now(),
         };
         let start = Instant::now();
         let linux = if scenario.we_connect {
@@ -334,13 +358,13 @@ fn run_scenario(scenario: Scenario) {
             )));
             std::thread::spawn(move || {
                 let (stream, _) = listener.accept().unwrap();
-                linux_application(stream, scenario.from_linux, scenario.to_linux);
+                linux_application(stream, scenario);
             })
         } else {
             ours.listener = Some(Listener::new(secrets, 10));
             std::thread::spawn(move || {
                 let stream = TcpStream::connect(SocketAddr::from((OURS, port))).unwrap();
-                linux_application(stream, scenario.from_linux, scenario.to_linux);
+                linux_application(stream, scenario);
             })
         };
         ours.run(&linux);
@@ -367,6 +391,7 @@ const PLAIN: Scenario = Scenario {
     sysctl: "",
     to_linux: 8_000_000,
     from_linux: 8_000_000,
+    readers: Readers::Fast,
 };
 
 fn both_ways(scenario: Scenario) {
@@ -405,4 +430,20 @@ fn without_options() {
     both_ways(Scenario { sysctl: "tcp_timestamps=0", ..few });
     both_ways(Scenario { sysctl: "tcp_sack=0", ..few });
     both_ways(Scenario { sysctl: "tcp_window_scaling=0 tcp_sack=0 tcp_timestamps=0", ..few });
+}
+
+#[test]
+#[ignore = "makes a network namespace and a TUN device"]
+fn closed_windows() {
+    let few = Scenario { to_linux: 1_500_000, from_linux: 1_500_000, ..PLAIN };
+    // Linux's buffer is small, so that 64 KiB in 20 ms are too slow for us.
+    both_ways(Scenario { readers: Readers::LinuxIsSlow, sysctl: "tcp_rmem=4096,8192,16384", ..few });
+    both_ways(Scenario { readers: Readers::WeAreSlow, ..few });
+    both_ways(Scenario {
+        readers: Readers::WeAreSlow,
+        loss: 20,
+        to_linux: 300_000,
+        from_linux: 300_000,
+        ..few
+    });
 }
