@@ -4,6 +4,7 @@
 //! Everything is made once by [`start`], before the program, and lives for ever. Nothing here locks.
 
 pub mod ioctl;
+mod proc_files;
 mod resolver;
 
 use alloc::{boxed::Box, format, string::String, sync::Arc};
@@ -26,6 +27,7 @@ use packet::Link;
 use run_config::{AddressSource, NetChannels, RunConfig};
 use spin::Once;
 
+pub use self::proc_files::proc_file;
 use crate::{
     arch::cpu,
     device::{network, random},

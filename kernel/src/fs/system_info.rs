@@ -19,7 +19,7 @@ use linux_abi::{
     process::Resource,
 };
 use proc_fs::{
-    Area, CpuDescription, CpuTimes, DescriptorState, IoCounts, Limit, MemoryUse, MountLine, ProcessMemory,
+    Area, CpuDescription, CpuTimes, DescriptorState, IoCounts, Limit, MemoryUse, MountLine, NetworkFile, ProcessMemory,
     ProcessSettings, ProcessSignals, SystemInfo, ThreadInfo, Usage,
 };
 use spin::{LazyLock, Once};
@@ -103,6 +103,10 @@ impl SystemInfo for Kernel {
 
     fn network_channels(&self) -> String {
         crate::net::net().counters.to_string()
+    }
+
+    fn network_file(&self, file: NetworkFile) -> String {
+        crate::net::proc_file(file)
     }
 
     fn context_switches(&self) -> u64 {

@@ -52,7 +52,8 @@ fn about_interface(family: u16, request: u32, place: UserPtr<Ifreq>) -> Result {
 /// `SIOCGIFCONF`: as many entries as there is room for; without a buffer, how much room all need.
 fn interface_addresses(place: UserPtr<Ifconf>) -> Result {
     let mut request = place.read()?;
-    let room = usize::try_from(request.len).map_err(|_| Errno::EINVAL)? / size_of::<Ifreq>();
+    // The JDK leaves the length unset when it has no buffer; and Linux finds no room in a negative one.
+    let room = usize::try_from(request.len).unwrap_or(0) / size_of::<Ifreq>();
     let entries = interface_list(net());
     let count = if request.buffer == 0 { entries.len() } else { entries.len().min(room) };
     if request.buffer != 0 {

@@ -39,6 +39,7 @@ mod neighbour;
 mod output;
 mod path_mtu;
 mod prefix;
+mod proc_net;
 mod rate_limit;
 mod reassembly;
 mod route;

@@ -369,3 +369,23 @@ fn a_gateway_that_does_not_answer_is_left_for_one_that_does() {
     assert!(!route.is_current());
     assert_eq!(stack.route(to, None, None).unwrap().next_hop, v4(2));
 }
+
+#[test]
+fn proc_net_shows_routes_and_neighbours_in_the_form_of_linux() {
+    let mut net = net(2, 1500);
+    net.hosts[0].send(v4(2), OutputOptions::new(protocol::UDP), &udp(20)).unwrap();
+    net.settle();
+    let stack = &net.hosts[0].stack;
+    let route = stack.proc_route();
+    let lines: Vec<_> = route.lines().map(str::trim_end).collect();
+    assert!(lines.contains(&"eth0\t00000000\tFE00000A\t0003\t0\t0\t0\t00000000\t0\t0\t0"), "{route}");
+    assert!(lines.contains(&"eth0\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0"), "{route}");
+    assert!(route.lines().all(|line| line.len() == 127));
+    let arp = "10.0.0.2         0x1         0x2         02:00:00:00:00:02     *        eth0";
+    assert_eq!(stack.proc_arp().lines().nth(1), Some(arp));
+    assert!(stack.proc_if_inet6().contains("fe80000000000000000000fffe000001 02 40 20 80     eth0\n"));
+    let snmp = stack.proc_snmp();
+    for pair in snmp.lines().collect::<Vec<_>>().chunks(2) {
+        assert_eq!(pair[0].split(' ').count(), pair[1].split(' ').count(), "{pair:?}");
+    }
+}

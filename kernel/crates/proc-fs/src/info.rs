@@ -248,6 +248,29 @@ pub struct MountLine {
     pub options: String,
 }
 
+/// A file of `/proc/net` whose text the network knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkFile {
+    /// Neighbours of IPv4.
+    Arp,
+    /// Interfaces and what they count.
+    Dev,
+    /// Addresses of IPv6.
+    IfInet6,
+    /// Groups of IPv4.
+    Igmp,
+    /// Groups of IPv6.
+    Igmp6,
+    /// Routes of IPv6.
+    Ipv6Route,
+    /// Routes of IPv4.
+    Route,
+    /// Counters.
+    Snmp,
+    /// Counters of IPv6.
+    Snmp6,
+}
+
 /// What the kernel tells. Everything is asked anew for each text.
 pub trait SystemInfo: Send + Sync {
     /// Memory of the machine.
@@ -272,6 +295,8 @@ pub trait SystemInfo: Send + Sync {
     fn interrupts(&self) -> u64;
     /// What the network channels have counted, a line for each.
     fn network_channels(&self) -> String;
+    /// The text of a file of `/proc/net`.
+    fn network_file(&self, file: NetworkFile) -> String;
     /// Context switches since the start.
     fn context_switches(&self) -> u64;
     /// `uname -r`, `uname -v` and the host name.

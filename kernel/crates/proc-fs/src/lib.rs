@@ -17,7 +17,7 @@ mod node;
 mod tree;
 
 pub use info::{
-    Area, CpuDescription, CpuTimes, DescriptorState, IoCounts, Limit, MemoryUse, MountLine, ProcessMemory,
-    ProcessSettings, ProcessSignals, SystemInfo, ThreadInfo, Usage,
+    Area, CpuDescription, CpuTimes, DescriptorState, IoCounts, Limit, MemoryUse, MountLine, NetworkFile,
+    ProcessMemory, ProcessSettings, ProcessSignals, SystemInfo, ThreadInfo, Usage,
 };
 pub use node::PseudoFileSystem;

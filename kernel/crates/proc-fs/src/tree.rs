@@ -8,7 +8,10 @@ mod settings;
 
 use alloc::vec::Vec;
 
-use crate::node::{Context, Directory, Each, Generate, Node};
+use crate::{
+    NetworkFile,
+    node::{Context, Directory, Each, Generate, Node},
+};
 
 /// A file whose text never changes.
 macro_rules! fixed {
@@ -145,12 +148,27 @@ const THREAD: &[(&str, Node)] = &[
     ("wchan", fixed!(b"0")),
 ];
 
-/// Headers only: what the network has it will tell here.
+/// A file that the network writes.
+macro_rules! of_network {
+    ($file:ident) => {
+        Node::File(|c, out| {
+            out.extend_from_slice(c.info.network_file(NetworkFile::$file).as_bytes());
+            Ok(())
+        })
+    };
+}
+
+/// The network. The tables of sockets have their headers only.
 const NET: &[(&str, Node)] = &[
-    ("dev", fixed!(b"Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n")),
-    ("if_inet6", fixed!(b"")),
-    ("ipv6_route", fixed!(b"")),
-    ("route", fixed!(b"Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT                                                       \n")),
+    ("arp", of_network!(Arp)),
+    ("dev", of_network!(Dev)),
+    ("if_inet6", of_network!(IfInet6)),
+    ("igmp", of_network!(Igmp)),
+    ("igmp6", of_network!(Igmp6)),
+    ("ipv6_route", of_network!(Ipv6Route)),
+    ("route", of_network!(Route)),
+    ("snmp", of_network!(Snmp)),
+    ("snmp6", of_network!(Snmp6)),
     ("tcp", fixed!(b"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                                                     \n")),
     ("tcp6", fixed!(b"  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n")),
     ("udp", fixed!(b"   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops             \n")),

@@ -10,8 +10,8 @@ use linux_abi::{
     file::{AccessMode, DeviceNumber, FileType, OpenFlags, StatfsFlags, magic},
 };
 use proc_fs::{
-    Area, CpuDescription, CpuTimes, DescriptorState, IoCounts, Limit, MemoryUse, MountLine, ProcessMemory,
-    ProcessSettings, ProcessSignals, PseudoFileSystem, SystemInfo, ThreadInfo, Usage,
+    Area, CpuDescription, CpuTimes, DescriptorState, IoCounts, Limit, MemoryUse, MountLine, NetworkFile,
+    ProcessMemory, ProcessSettings, ProcessSignals, PseudoFileSystem, SystemInfo, ThreadInfo, Usage,
 };
 use tmpfs::Tmpfs;
 use vfs::{
@@ -64,6 +64,9 @@ impl SystemInfo for Machine {
         "channel_packets 3\n".into()
     }
 
+    fn network_file(&self, file: NetworkFile) -> String {
+        format!("{file:?}\n")
+    }
     fn interrupts(&self) -> u64 {
         77
     }
@@ -307,6 +310,8 @@ fn formats_are_linuxs() {
         limits.contains("Max open files            1024                 unlimited            files     \n")
     );
     assert_eq!(tree.text("/proc/crema/net"), "channel_packets 3\n");
+    assert_eq!(tree.text("/proc/net/if_inet6"), "IfInet6\n");
+    assert_eq!(tree.text("/proc/net/snmp"), "Snmp\n");
     let cpuinfo = tree.text("/proc/cpuinfo");
     assert_eq!(cpuinfo.matches("processor\t: ").count(), 2);
     assert!(cpuinfo.contains("cpu MHz\t\t: 2345.678\n"));
