@@ -33,21 +33,25 @@ impl Fragment {
     }
 
     /// The page frame.
+    #[inline]
     pub fn page(&self) -> &PageRef {
         &self.page
     }
 
     /// First byte within the page.
+    #[inline]
     pub fn offset(&self) -> usize {
         usize::from(self.offset)
     }
 
     /// Number of bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         usize::from(self.len)
     }
 
     /// Whether it has no bytes.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -150,26 +154,31 @@ impl Packet {
     }
 
     /// Number of bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         self.head().len() + self.body_len as usize
     }
 
     /// Whether it has no bytes.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The first bytes, which are in one piece: all headers, unless somebody tries to deceive.
+    #[inline]
     pub fn head(&self) -> &[u8] {
         &self.head[usize::from(self.head_start)..usize::from(self.head_end)]
     }
 
     /// The first bytes, to be changed.
+    #[inline]
     pub fn head_mut(&mut self) -> &mut [u8] {
         &mut self.head[usize::from(self.head_start)..usize::from(self.head_end)]
     }
 
     /// The bytes that follow the head.
+    #[inline]
     pub fn body(&self) -> &[Fragment] {
         &self.body
     }
@@ -241,6 +250,7 @@ impl Packet {
     }
 
     /// Room that is left in front of the head's bytes.
+    #[inline]
     pub fn head_room_in_front(&self) -> usize {
         usize::from(self.head_start)
     }
@@ -301,12 +311,14 @@ impl Packet {
     }
 
     /// Frames' worth of memory that the packet keeps from other uses, in bytes: what a socket's buffer accounts for.
+    #[inline]
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.body.len() * PAGE_SIZE
     }
 
     /// The link of a list whose members are packets, for whoever owns the packet to use as it likes: nothing here
     /// looks at it. Null from the beginning.
+    #[inline]
     pub fn link(&mut self) -> &mut *mut Self {
         self.link.0.get_mut()
     }
@@ -358,6 +370,7 @@ enum Part<'a> {
 }
 
 impl Part<'_> {
+    #[inline]
     fn len(&self) -> usize {
         match self {
             Self::Head(bytes) => bytes.len(),

@@ -21,6 +21,8 @@ use alloc::boxed::Box;
 enum Look {
     /// There are packets in [`TcpSocket::reading`] now.
     Packets,
+    /// There are, and the connection has no more.
+    LastPackets,
     /// The call is over.
     Over(Result<(), Errno>),
     /// Nothing yet.
@@ -74,16 +76,20 @@ impl TcpSocket {
         };
         let result = self.core().wait(blocking, self.core().receive_timeout(), || {
             let mut reading = self.reading.lock();
+            let mut is_all = false;
             loop {
                 match self.copy_out(&mut reading, dst, wanted, &mut call) {
                     Ok(()) if call.done == wanted && (wanted > 0 || !reading.is_empty()) => {
                         return Some(Ok(()));
                     }
+                    // It is enough, and there was no more: another turn with the lock would find nothing.
+                    Ok(()) if is_all && call.done >= call.target => return Some(Ok(())),
                     Ok(()) => {}
                     Err(error) => return Some(Err(error)),
                 }
                 match self.look(&mut reading, wanted - call.done, &call) {
-                    Look::Packets => {}
+                    Look::Packets => is_all = false,
+                    Look::LastPackets => is_all = true,
                     Look::Over(result) => return Some(result),
                     Look::Nothing => return None,
                 }
@@ -141,6 +147,7 @@ impl TcpSocket {
                     }
                     Ok(None) if taken > 0 => break,
                     Ok(None) => return Look::Over(Ok(())),
+                    Err(Errno::EAGAIN) if taken > 0 => return Look::LastPackets,
                     Err(_) if taken > 0 => break,
                     Err(Errno::EAGAIN) => break,
                     Err(error) => return Look::Over(Err(error)),

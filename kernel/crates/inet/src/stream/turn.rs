@@ -41,9 +41,11 @@ impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let Some(mut guard) = self.guard.take() else { return };
         self.socket.end_turn(&mut guard);
-        let left = mem::take(&mut guard.left);
+        let left = guard.left.take();
         drop(guard);
-        left.dispose(self.socket.net());
+        if let Some(left) = left {
+            left.dispose(self.socket.net());
+        }
         // The worker may have come meanwhile: it made its note first and looked at the lock after, so one of us sees
         // the other.
         fence(SeqCst);
@@ -62,6 +64,12 @@ pub(super) struct Left {
 }
 
 impl Left {
+    /// All of it, if there is anything, which is rare.
+    fn take(&mut self) -> Option<Self> {
+        let is_empty = self.late.is_empty() && self.kept.is_none() && self.claim.is_none();
+        (!is_empty).then(|| mem::take(self))
+    }
+
     fn dispose(self, net: &Arc<Net>) {
         for packet in self.late {
             incoming::late(net, packet);
@@ -91,9 +99,11 @@ impl TcpSocket {
             self.pending.store(false, SeqCst);
             let events = self.work_locked(&mut guard);
             self.end_turn(&mut guard);
-            let left = mem::take(&mut guard.left);
+            let left = guard.left.take();
             drop(guard);
-            left.dispose(self.net());
+            if let Some(left) = left {
+                left.dispose(self.net());
+            }
             if !events.is_empty() {
                 self.core().pollee.notify(events);
             }

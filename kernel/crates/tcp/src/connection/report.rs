@@ -7,11 +7,13 @@ use crate::{Info, Options, TimeWait, Tuple};
 
 impl Connection {
     /// The addresses.
+    #[inline]
     pub fn tuple(&self) -> &Tuple {
         &self.tuple
     }
 
     /// The state.
+    #[inline]
     pub fn state(&self) -> State {
         self.state
     }
@@ -26,6 +28,7 @@ impl Connection {
     }
 
     /// Bytes that can be read at once (`FIONREAD`).
+    #[inline]
     pub fn readable_bytes(&self) -> usize {
         let readable = self.received.readable();
         match self.urgent {
@@ -42,11 +45,13 @@ impl Connection {
     }
 
     /// Bytes in the send buffer, acknowledged ones excepted (`SIOCOUTQ`).
+    #[inline]
     pub fn unacknowledged_bytes(&self) -> usize {
         (self.buffer.end() - self.buffer.start()) as usize
     }
 
     /// Bytes in the send buffer that were never sent (`SIOCOUTQNSD`).
+    #[inline]
     pub fn unsent_bytes(&self) -> usize {
         self.buffer.end().saturating_sub(self.next.max(self.buffer.start())) as usize
     }
@@ -117,11 +122,14 @@ impl Connection {
 
     /// The record that answers in the connection's place once it has come to TIME_WAIT, or to FIN_WAIT2 as an orphan.
     /// The state is [`State::Closed`] from then on; received data can still be read.
+    #[inline]
     pub fn take_time_wait(&mut self) -> Option<TimeWait> {
-        self.time_wait.take()
+        // Asked for after each turn, and large: moved only if it is there.
+        if self.time_wait.is_some() { self.time_wait.take() } else { None }
     }
 
     /// Options as they are.
+    #[inline]
     pub fn options(&self) -> &Options {
         &self.options
     }

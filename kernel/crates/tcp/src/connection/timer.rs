@@ -74,18 +74,19 @@ fn patience_ns(retries: u8) -> u64 {
 
 impl Connection {
     /// When [`poll`](Self::poll) is next to be called.
+    #[inline]
     pub fn deadline(&self) -> Option<u64> {
+        // Written out, as it is asked for after each turn.
         let timers = &self.timers;
-        [
-            timers.retransmit.map(|(at, _)| at),
-            timers.reorder,
-            timers.acknowledge,
-            timers.keepalive,
-            timers.cork,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let never = u64::MAX;
+        let first = timers
+            .retransmit
+            .map_or(never, |(at, _)| at)
+            .min(timers.reorder.unwrap_or(never))
+            .min(timers.acknowledge.unwrap_or(never))
+            .min(timers.keepalive.unwrap_or(never))
+            .min(timers.cork.unwrap_or(never));
+        (first != never).then_some(first)
     }
 
     /// Does what is due: retransmission, probes, delayed acknowledgements, time-outs.
