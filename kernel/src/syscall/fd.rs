@@ -13,8 +13,7 @@ use vfs::{AccessMode, OpenFile};
 use super::{Result, UserString, lock};
 use crate::{
     fs::{self, descriptor, descriptors, namespace},
-    net,
-    refuse_once,
+    net, refuse_once,
     user::UserPtr,
 };
 

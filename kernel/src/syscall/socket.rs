@@ -24,8 +24,7 @@ use vfs::{AccessMode, Blocking, File, OpenFile};
 use super::Result;
 use crate::{
     ipc::{CREDENTIALS, LOCAL_SOCKETS, install, install_pair, open_file, raise_sigpipe},
-    net,
-    refuse_once,
+    net, refuse_once,
     user::{UserBuffers, UserPtr},
 };
 

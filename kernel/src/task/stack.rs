@@ -10,7 +10,9 @@ use ksync::SpinLock;
 
 use crate::arch::{layout, paging};
 
-/// Bytes of a kernel stack: file-system calls go deep (the ext4 crate keeps blocks on the stack).
+/// Bytes of a kernel stack. Of painted stacks, the deepest uses seen are 23.5 KiB for mounting the root and 24 KiB for the
+/// first change of it, which mounts it anew (rsext4 keeps whole blocks on the stack there); all other calls of the ABI
+/// and file tests stay below 10 KiB. An interrupt adds up to 3 KiB.
 pub const STACK_SIZE: u64 = 48 * 1024;
 /// Address space for each: the stack at the upper end, a guard below.
 const SLOT_SIZE: u64 = 64 * 1024;

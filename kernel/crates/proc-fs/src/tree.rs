@@ -76,36 +76,45 @@ pub(crate) static PROC: Node = Node::Directory(Directory {
     each: Some(&Each { prefix: "", numbers: the_process, unlisted: Some(threads), node: directory(PROCESS) }),
 });
 
-const PROCESS: &[(&str, Node)] = &[
-    ("auxv", Node::Private(|c, out| process::start_data(c, out, 2))),
-    ("cgroup", fixed!(b"0::/\n")),
-    ("cmdline", file(|c, out| process::start_data(c, out, 0))),
-    ("comm", Node::Setting(process::comm, process::set_comm)),
+/// What the process has and each of its threads has too, and what only one of the two has.
+macro_rules! with_shared {
+    ($($own:expr),* $(,)?) => {
+        &[
+            ("auxv", Node::Private(|c, out| process::start_data(c, out, 2))),
+            ("cgroup", fixed!(b"0::/\n")),
+            ("cmdline", file(|c, out| process::start_data(c, out, 0))),
+            ("comm", Node::Setting(process::comm, process::set_comm)),
+            ("cwd", Node::Jump(|c| Ok(c.info.working_directory()))),
+            ("environ", Node::Private(|c, out| process::start_data(c, out, 1))),
+            ("exe", Node::Jump(|c| c.info.executable())),
+            ("fd", Node::Directory(Directory { entries: &[], each: Some(&FD) })),
+            ("fdinfo", Node::Directory(Directory { entries: &[], each: Some(&FDINFO) })),
+            ("limits", file(process::limits)),
+            ("maps", file(memory::maps)),
+            ("mountinfo", file(process::mountinfo)),
+            ("mounts", file(process::mounts)),
+            ("oom_adj", file(process::oom_adj)),
+            ("oom_score", file(process::oom_score)),
+            ("oom_score_adj", Node::Setting(process::oom_score_adj, process::set_oom_score_adj)),
+            ("root", Node::Jump(|c| Ok(c.info.root()))),
+            ("schedstat", file(process::schedstat)),
+            ("smaps", file(memory::smaps)),
+            ("smaps_rollup", file(memory::smaps_rollup)),
+            ("statm", file(memory::statm)),
+            ("status", file(process::status)),
+            ("wchan", fixed!(b"0")),
+            $($own),*
+        ]
+    };
+}
+
+const PROCESS: &[(&str, Node)] = with_shared![
     ("coredump_filter", Node::Setting(process::core_dump_filter, process::set_core_dump_filter)),
-    ("cwd", Node::Jump(|c| Ok(c.info.working_directory()))),
-    ("environ", Node::Private(|c, out| process::start_data(c, out, 1))),
-    ("exe", Node::Jump(|c| c.info.executable())),
-    ("fd", Node::Directory(Directory { entries: &[], each: Some(&FD) })),
-    ("fdinfo", Node::Directory(Directory { entries: &[], each: Some(&FDINFO) })),
     ("io", Node::Private(process::io)),
-    ("limits", file(process::limits)),
     ("loginuid", fixed!(b"4294967295")),
-    ("maps", file(memory::maps)),
-    ("mountinfo", file(process::mountinfo)),
-    ("mounts", file(process::mounts)),
     ("net", directory(NET)),
-    ("oom_adj", file(process::oom_adj)),
-    ("oom_score", file(process::oom_score)),
-    ("oom_score_adj", Node::Setting(process::oom_score_adj, process::set_oom_score_adj)),
-    ("root", Node::Jump(|c| Ok(c.info.root()))),
-    ("schedstat", file(process::schedstat)),
-    ("smaps", file(memory::smaps)),
-    ("smaps_rollup", file(memory::smaps_rollup)),
     ("stat", file(process::stat)),
-    ("statm", file(memory::statm)),
-    ("status", file(process::status)),
     ("task", Node::Directory(Directory { entries: &[], each: Some(&TASK) })),
-    ("wchan", fixed!(b"0")),
 ];
 
 static FD: Each = Each {
@@ -118,34 +127,11 @@ static FDINFO: Each =
     Each { prefix: "", numbers: descriptors, unlisted: None, node: Node::File(process::fdinfo) };
 static TASK: Each = Each { prefix: "", numbers: threads, unlisted: None, node: directory(THREAD) };
 
-/// Of one thread, and what it shares with the process.
-const THREAD: &[(&str, Node)] = &[
-    ("auxv", Node::Private(|c, out| process::start_data(c, out, 2))),
-    ("cgroup", fixed!(b"0::/\n")),
+/// Of one thread.
+const THREAD: &[(&str, Node)] = with_shared![
     ("children", fixed!(b"")),
-    ("cmdline", file(|c, out| process::start_data(c, out, 0))),
-    ("comm", Node::Setting(process::comm, process::set_comm)),
-    ("cwd", Node::Jump(|c| Ok(c.info.working_directory()))),
-    ("environ", Node::Private(|c, out| process::start_data(c, out, 1))),
-    ("exe", Node::Jump(|c| c.info.executable())),
-    ("fd", Node::Directory(Directory { entries: &[], each: Some(&FD) })),
-    ("fdinfo", Node::Directory(Directory { entries: &[], each: Some(&FDINFO) })),
     ("io", Node::Private(process::thread_io)),
-    ("limits", file(process::limits)),
-    ("maps", file(memory::maps)),
-    ("mountinfo", file(process::mountinfo)),
-    ("mounts", file(process::mounts)),
-    ("oom_adj", file(process::oom_adj)),
-    ("oom_score", file(process::oom_score)),
-    ("oom_score_adj", Node::Setting(process::oom_score_adj, process::set_oom_score_adj)),
-    ("root", Node::Jump(|c| Ok(c.info.root()))),
-    ("schedstat", file(process::schedstat)),
-    ("smaps", file(memory::smaps)),
-    ("smaps_rollup", file(memory::smaps_rollup)),
     ("stat", file(process::thread_stat)),
-    ("statm", file(memory::statm)),
-    ("status", file(process::status)),
-    ("wchan", fixed!(b"0")),
 ];
 
 /// A file that the network writes.
