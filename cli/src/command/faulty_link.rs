@@ -1,14 +1,10 @@
 //! `crema faulty-link`: a link for tests between guests that are started by hand.
 
-use std::time::Duration;
-
-use signal_hook::{
-    consts::{SIGINT, SIGTERM},
-    iterator::Signals,
-};
+use std::{sync::mpsc, time::Duration};
 
 use crate::{
     failure::{Failure, Result},
+    machine::interrupt::Subscription,
     network::faulty_link::{Faults, FaultyLink},
     options::FaultyLinkOptions,
 };
@@ -26,11 +22,14 @@ pub fn faulty_link(options: &FaultyLinkOptions) -> Result<()> {
         delay: Duration::from_millis(options.delay),
         outages: options.outages.clone(),
     };
-    let mut signals = Signals::new([SIGINT, SIGTERM])
-        .map_err(|error| Failure::new(format!("cannot wait for signals: {error}")))?;
+    let (interrupt, interrupted) = mpsc::channel();
+    let _subscription = Subscription::new(move |_| {
+        let _ = interrupt.send(());
+    });
     let link = FaultyLink::start([left, right], &faults, options.seed)?;
     eprintln!("crema: a link with seed {}; Ctrl-C ends it", options.seed);
-    signals.forever().next();
+    // The sender lives as long as the subscription.
+    let _ = interrupted.recv();
     for (from, counts) in ["first", "second"].iter().zip(link.end()?) {
         eprintln!("crema: from the {from} end: {counts}");
     }

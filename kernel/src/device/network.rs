@@ -3,11 +3,11 @@
 //! Each pair of queues of a card interrupts by a vector of its own where it can, pairs spread over the CPUs, and has a
 //! thread for what its interrupts leave to it (see [`virtio::net`]).
 
-use alloc::{format, sync::Arc, vec::Vec};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 use packet::Link;
 use spin::Once;
-use virtio::net::{Configuration, NetDevice};
+use virtio::net::{Configuration, DriverStatistics, NetDevice};
 
 use super::{Attached, dma::DIRECT_MAP, random, virtio::Candidate};
 use crate::{sched, task};
@@ -77,6 +77,26 @@ pub fn describe() {
     for card in cards() {
         log::info!("{}: {}", card.name(), card.description());
     }
+}
+
+/// What the cards' drivers have counted of their work, a line each.
+pub fn counts() -> String {
+    let mut lines = String::new();
+    for card in cards() {
+        let name = card.name();
+        let DriverStatistics { interrupts, notifications, batches, handed_over, starved } =
+            card.driver_statistics();
+        for (what, count) in [
+            ("interrupts", interrupts),
+            ("notifications", notifications),
+            ("batches", batches),
+            ("handed_over", handed_over),
+            ("starved", starved),
+        ] {
+            lines += &format!("{name}_{what} {count}\n");
+        }
+    }
+    lines
 }
 
 /// The cards.

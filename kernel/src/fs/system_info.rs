@@ -102,7 +102,7 @@ impl SystemInfo for Kernel {
     }
 
     fn network_channels(&self) -> String {
-        crate::net::net().counters.to_string()
+        crate::net::net().counters.to_string() + &crate::device::network::counts()
     }
 
     fn network_file(&self, file: NetworkFile) -> String {

@@ -39,7 +39,12 @@ pub struct End {
 
 enum Socket {
     Inet(UdpSocket, SocketAddrV4),
-    Unix(UnixDatagram, PathBuf),
+    /// To send, there is a socket of its own, which does not wait for a guest that does not keep up.
+    Unix {
+        receiver: UnixDatagram,
+        sender: UnixDatagram,
+        guest: PathBuf,
+    },
 }
 
 /// More than any frame has, with or without segmentation offload.
@@ -58,7 +63,9 @@ impl Socket {
                 if std::fs::symlink_metadata(here).is_ok_and(|found| found.file_type().is_socket()) {
                     std::fs::remove_file(here)?;
                 }
-                Ok(Self::Unix(UnixDatagram::bind(here)?, guest.clone()))
+                let sender = UnixDatagram::unbound()?;
+                sender.set_nonblocking(true)?;
+                Ok(Self::Unix { receiver: UnixDatagram::bind(here)?, sender, guest: guest.clone() })
             }
             _ => Err(io::Error::new(
                 ErrorKind::InvalidInput,
@@ -74,9 +81,9 @@ impl Socket {
                 socket.set_read_timeout(Some(timeout))?;
                 socket.recv(buffer)
             }
-            Self::Unix(socket, _) => {
-                socket.set_read_timeout(Some(timeout))?;
-                socket.recv(buffer)
+            Self::Unix { receiver, .. } => {
+                receiver.set_read_timeout(Some(timeout))?;
+                receiver.recv(buffer)
             }
         };
         match received {
@@ -94,7 +101,7 @@ impl Socket {
     fn send(&self, frame: &[u8]) {
         let _ = match self {
             Self::Inet(socket, guest) => socket.send_to(frame, guest),
-            Self::Unix(socket, guest) => socket.send_to(frame, guest),
+            Self::Unix { sender, guest, .. } => sender.send_to(frame, guest),
         };
     }
 }
