@@ -5,6 +5,7 @@
 //! can be forged. Expectations hold for any kernel: with the hidden option `--linux` the guests are Linux, which is how these tests are
 //! tested. Nothing here asserts a time.
 
+mod addresses;
 mod echo;
 mod ensemble;
 mod guest;
@@ -36,7 +37,9 @@ type Verdict = Result<(), String>;
 
 type Check = fn(&Fixture) -> Verdict;
 
-const CHECKS: [(&str, Check); 19] = [
+const CHECKS: [(&str, Check); 21] = [
+    ("addresses/by-dhcp-and-routers", addresses::by_dhcp_and_routers),
+    ("addresses/by-the-user", addresses::by_the_user),
     ("http/keep-alive", http::keep_alive),
     ("http/keep-alive-on-microvm", http::keep_alive_on_microvm),
     ("http/keep-alive-without-channels", http::keep_alive_without_channels),

@@ -55,7 +55,7 @@ pub fn by_udp_and_tcp(fixture: &Fixture) -> Verdict {
     expect("one.test", line("one.test").as_str(), "192.0.2.7 2001:db8:0:0:0:0:0:7")?;
     expect("many.test", line("many.test"), format!("{MANY} addresses"))?;
     expect("none.test", line("none.test").as_str(), "unknown")?;
-    expect("localhost", line("localhost").starts_with("127.0.0.1"), true)?;
+    expect("localhost", line("localhost").split(' ').any(|address| address == "127.0.0.1"), true)?;
     // A program that looks for its own host's name must find it, without a name server.
     expect("its own name", line("asker") != "unknown", true)?;
     let (udp, tcp) = (asked.udp.load(Ordering::Relaxed), asked.tcp.load(Ordering::Relaxed));
