@@ -13,6 +13,7 @@ use core::{
 
 use address_space::HugePagePolicy;
 use frames::PAGE_SIZE;
+use inet::Report;
 use linux_abi::{
     Errno,
     file::{FdFlags, OpenFlags, StatfsFlags},
@@ -30,7 +31,11 @@ use super::{cpu_flags, descriptor, descriptors, namespace, umask, unnamed, worki
 use crate::{
     arch::{clock, cpu},
     device::{self, random},
-    heap, mm, sched, signal,
+    heap,
+    ipc::LOCAL_SOCKETS,
+    mm,
+    net::net,
+    sched, signal,
     syscall::{fd::status_flags, info, process},
     task::{self, Thread, exec},
 };
@@ -307,6 +312,29 @@ impl SystemInfo for Kernel {
         bytes[..len].copy_from_slice(&name[..len]);
         *thread.name.lock() = bytes;
         Ok(())
+    }
+
+    fn network_report(&self, name: &str) -> Result<String, Errno> {
+        if name == "unix" {
+            return Ok(LOCAL_SOCKETS.report());
+        }
+        Ok(net().report(Report::named(name).ok_or(Errno::ENOENT)?))
+    }
+
+    fn network_setting(&self, name: &str) -> Result<String, Errno> {
+        net().setting(name).ok_or(Errno::ENOENT)
+    }
+
+    fn set_network_setting(&self, name: &str, value: &str) -> Result<(), Errno> {
+        net().set_setting(name, value)
+    }
+
+    fn ethernet_count(&self) -> u32 {
+        device::network::cards().count() as u32
+    }
+
+    fn interface_figure(&self, interface: &str, figure: &str) -> Result<String, Errno> {
+        net().interface_figure(interface, figure)
     }
 }
 

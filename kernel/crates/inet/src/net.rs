@@ -1,7 +1,7 @@
 //! What all sockets of the machine share.
 
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use ip::{Change, Stack};
 use netchannels::{Counters, FlowTable, HashKey, Processing};
@@ -50,9 +50,6 @@ pub struct Settings {
     pub send_buffer: [AtomicU32; 2],
     /// `net.ipv4.ip_default_ttl`.
     pub default_ttl: AtomicU32,
-    /// `net.ipv4.tcp_fastopen`, `tcp_fin_timeout`, `tcp_keepalive_time`, `_intvl`, `_probes`, `tcp_syn_retries`,
-    /// `tcp_retries2`, `tcp_max_syn_backlog`, in this order: seconds and counts.
-    pub tcp: [AtomicI32; 8],
 }
 
 impl Settings {
@@ -63,16 +60,6 @@ impl Settings {
             receive_buffer: [AtomicU32::new(212_992), AtomicU32::new(4 << 20)],
             send_buffer: [AtomicU32::new(212_992), AtomicU32::new(4 << 20)],
             default_ttl: AtomicU32::new(64),
-            tcp: [
-                AtomicI32::new(1),
-                AtomicI32::new(60),
-                AtomicI32::new(7200),
-                AtomicI32::new(75),
-                AtomicI32::new(9),
-                AtomicI32::new(6),
-                AtomicI32::new(15),
-                AtomicI32::new(4096),
-            ],
         }
     }
 

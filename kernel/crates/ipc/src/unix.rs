@@ -26,6 +26,7 @@ mod stream;
 
 use alloc::{
     collections::VecDeque,
+    string::String,
     sync::{Arc, Weak},
     vec::Vec,
 };
@@ -208,6 +209,42 @@ impl UnixSocket {
             peer_state.blocked_senders.push(self.this.clone());
         }
         is_full
+    }
+}
+
+impl Domain {
+    /// The sockets that have names, as `/proc/net/unix` shows them (`unix_seq_show` in `net/unix/af_unix.c`).
+    pub fn report(&self) -> String {
+        let mut text = String::from("Num       RefCount Protocol Flags    Type St Inode Path\n");
+        for socket in self.named_sockets() {
+            let (phase, name) = {
+                let state = socket.state.lock();
+                (state.phase, state.name.clone())
+            };
+            // `__SO_ACCEPTCON`; `SS_UNCONNECTED` and `SS_CONNECTED`.
+            let (flags, state) = match phase {
+                Phase::Listening { .. } => (0x1_0000, 1),
+                Phase::Idle => (0, 1),
+                Phase::Connected => (0, 3),
+            };
+            let shown = match &name {
+                Some(Name::Path(path)) => String::from_utf8_lossy(path).into_owned(),
+                // The NUL in front, and others, are shown so.
+                Some(Name::Abstract(name)) => {
+                    alloc::format!("@{}", String::from_utf8_lossy(name).replace('\0', "@"))
+                }
+                None => String::new(),
+            };
+            text += &alloc::format!(
+                "{:016x}: {:08X} {:08X} {flags:08X} {:04X} {state:02X} {:5} {shown}\n",
+                0,
+                2,
+                0,
+                socket.kind.raw(),
+                0,
+            );
+        }
+        text
     }
 }
 

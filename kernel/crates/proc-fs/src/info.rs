@@ -355,4 +355,14 @@ pub trait SystemInfo: Send + Sync {
     fn set_huge_page_policy(&self, policy: usize);
     /// Sets a thread's name.
     fn set_thread_name(&self, tid: u32, name: &[u8]) -> Result<(), Errno>;
+    /// A list of sockets, by the name of its file in `/proc/net`.
+    fn network_report(&self, name: &str) -> Result<String, Errno>;
+    /// A setting of the network, by the name of its file.
+    fn network_setting(&self, name: &str) -> Result<String, Errno>;
+    /// Sets it.
+    fn set_network_setting(&self, name: &str, value: &str) -> Result<(), Errno>;
+    /// How many Ethernet interfaces there are: `eth0` and so on.
+    fn ethernet_count(&self) -> u32;
+    /// A figure of an interface, by the name of its file in `/sys/class/net`.
+    fn interface_figure(&self, interface: &str, figure: &str) -> Result<String, Errno>;
 }

@@ -3,15 +3,13 @@
 mod cgroup;
 mod machine;
 mod memory;
+mod network;
 mod process;
 mod settings;
 
 use alloc::vec::Vec;
 
-use crate::{
-    NetworkFile,
-    node::{Context, Directory, Each, Generate, Node},
-};
+use crate::node::{Context, Directory, Each, Generate, Node};
 
 /// A file whose text never changes.
 macro_rules! fixed {
@@ -112,7 +110,7 @@ const PROCESS: &[(&str, Node)] = with_shared![
     ("coredump_filter", Node::Setting(process::core_dump_filter, process::set_core_dump_filter)),
     ("io", Node::Private(process::io)),
     ("loginuid", fixed!(b"4294967295")),
-    ("net", directory(NET)),
+    ("net", directory(network::REPORTS)),
     ("stat", file(process::stat)),
     ("task", Node::Directory(Directory { entries: &[], each: Some(&TASK) })),
 ];
@@ -134,36 +132,9 @@ const THREAD: &[(&str, Node)] = with_shared![
     ("stat", file(process::thread_stat)),
 ];
 
-/// A file that the network writes.
-macro_rules! of_network {
-    ($file:ident) => {
-        Node::File(|c, out| {
-            out.extend_from_slice(c.info.network_file(NetworkFile::$file).as_bytes());
-            Ok(())
-        })
-    };
-}
-
-/// The network. The tables of sockets have their headers only.
-const NET: &[(&str, Node)] = &[
-    ("arp", of_network!(Arp)),
-    ("dev", of_network!(Dev)),
-    ("if_inet6", of_network!(IfInet6)),
-    ("igmp", of_network!(Igmp)),
-    ("igmp6", of_network!(Igmp6)),
-    ("ipv6_route", of_network!(Ipv6Route)),
-    ("route", of_network!(Route)),
-    ("snmp", of_network!(Snmp)),
-    ("snmp6", of_network!(Snmp6)),
-    ("tcp", fixed!(b"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                                                     \n")),
-    ("tcp6", fixed!(b"  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n")),
-    ("udp", fixed!(b"   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops             \n")),
-    ("udp6", fixed!(b"  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n")),
-    ("unix", fixed!(b"Num       RefCount Protocol Flags    Type St Inode Path\n")),
-];
-
 /// `/sys`.
 pub(crate) static SYS: Node = directory(&[
+    ("class", directory(&[("net", network::INTERFACES)])),
     (
         "devices",
         directory(&[(

@@ -187,6 +187,21 @@ impl SystemInfo for Machine {
         self.renamed.lock().unwrap().push((tid, name.to_vec()));
         Ok(())
     }
+    fn network_report(&self, name: &str) -> Result<String, Errno> {
+        Ok(format!("report {name}\n"))
+    }
+    fn network_setting(&self, name: &str) -> Result<String, Errno> {
+        Ok(format!("setting {name}\n"))
+    }
+    fn set_network_setting(&self, name: &str, value: &str) -> Result<(), Errno> {
+        if name == "somaxconn" && value == "7\n" { Ok(()) } else { Err(Errno::EINVAL) }
+    }
+    fn ethernet_count(&self) -> u32 {
+        2
+    }
+    fn interface_figure(&self, interface: &str, figure: &str) -> Result<String, Errno> {
+        Ok(format!("{interface} {figure}\n"))
+    }
 }
 
 struct NoSpecialFiles;

@@ -132,6 +132,24 @@ impl Socket for TcpSocket {
 }
 
 impl TcpSocket {
+    /// State, bytes (of a listener: places) that were not acknowledged, and bytes (connections) that wait, as
+    /// `/proc/net/tcp` shows them.
+    pub fn figures(&self) -> (u8, usize, usize) {
+        let mut inner = self.inner.lock();
+        match &mut inner.role {
+            Role::Idle => (State::Closed as u8, 0, 0),
+            Role::Listening(listener) => {
+                let (waiting, _) = listener.queue_lengths();
+                (State::Listen as u8, 0, waiting)
+            }
+            Role::Stream(stream) => {
+                let connection = &stream.connection;
+                let unread = connection.readable_bytes() + self.unread();
+                (stream.presented_state() as u8, connection.unacknowledged_bytes(), unread)
+            }
+        }
+    }
+
     /// The number that `ioctl` requests of streams answer with: `SIOCATMARK`, `SIOCOUTQNSD`. `ENOTTY` for others.
     pub fn stream_number(&self, request: u32) -> Result<i32, Errno> {
         let mut inner = self.lock();

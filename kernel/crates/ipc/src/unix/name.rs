@@ -156,6 +156,13 @@ impl Domain {
         true
     }
 
+    /// The sockets that have names.
+    pub(super) fn named_sockets(&self) -> Vec<Arc<UnixSocket>> {
+        let mut sockets: Vec<_> = self.by_node.lock().values().filter_map(Weak::upgrade).collect();
+        sockets.extend(self.abstract_names.lock().values().filter_map(Weak::upgrade));
+        sockets
+    }
+
     /// Takes a name back.
     pub(super) fn unbind(&self, binding: &Binding, socket: &Weak<UnixSocket>) {
         match binding {

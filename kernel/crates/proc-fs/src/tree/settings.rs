@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use linux_abi::Errno;
 
-use super::{directory, file, fixed, put};
+use super::{directory, file, fixed, network, put};
 use crate::node::{Context, Node};
 
 type Outcome = Result<(), Errno>;
@@ -59,23 +59,10 @@ pub(super) const ENTRIES: &[(&str, Node)] = &[
     (
         "net",
         directory(&[
-            (
-                "core",
-                directory(&[
-                    ("rmem_default", fixed!(b"212992\n")),
-                    ("rmem_max", fixed!(b"212992\n")),
-                    ("somaxconn", fixed!(b"4096\n")),
-                    ("wmem_default", fixed!(b"212992\n")),
-                    ("wmem_max", fixed!(b"212992\n")),
-                ]),
-            ),
-            (
-                "ipv4",
-                directory(&[
-                    ("ip_local_port_range", fixed!(b"32768\t60999\n")),
-                    ("tcp_fastopen", fixed!(b"0\n")),
-                ]),
-            ),
+            ("core", directory(network::CORE_SETTINGS)),
+            ("ipv4", directory(network::IPV4_SETTINGS)),
+            ("ipv6", directory(network::IPV6_SETTINGS)),
+            ("unix", directory(&[("max_dgram_qlen", fixed!(b"10\n"))])),
         ]),
     ),
     (
