@@ -1,7 +1,7 @@
 //! `crema bench net`: what a service in the guest can do, with net channels and without, beside the Linux guest.
 //!
 //! Two programs run in each guest: `net-guest` (C), which measures the loopback and then serves `net-load` on the host,
-//! and a small HTTP server (Java). Their figures are lines `NAME UNIT VALUE`; those of all rounds become medians.
+//! and a small HTTP server (Java). A third is the appliance ZooKeeper, with a client on the host. Their figures are lines `NAME UNIT VALUE`; those of all rounds become medians.
 //! `guest` runs a machine while something is done to it, `count` counts what its processors do.
 
 mod count;
@@ -18,7 +18,7 @@ use run_config::RunConfig;
 
 use self::{
     count::{Counter, Counts},
-    guest::{Guest, Machine},
+    guest::{Guest, Machine, Manners},
 };
 use super::{
     measure::{linux_guest, spread, wants_crema},
@@ -26,6 +26,7 @@ use super::{
     table::Table,
 };
 use crate::{
+    appliance::Manifest,
     application,
     failure::{Failure, Result},
     image::{
@@ -37,7 +38,7 @@ use crate::{
     },
     linux_guest::LinuxGuest,
     machine::choice::{Choice, Payload},
-    options::{BenchOptions, NetChannelsChoice},
+    options::{ApplicationOptions, BenchOptions, NetChannelsChoice},
     project::Project,
     scratch::ScratchFolder,
 };
@@ -47,12 +48,15 @@ const GUEST_PROGRAM: &str = "/app/net-guest";
 /// Ports of `net-guest`: `benchmarks/net/net.h`.
 const TCP_PORTS: [u16; 4] = [5001, 5002, 5003, 5004];
 const HTTP_PORT: u16 = 8080;
+const ZOOKEEPER_PORT: u16 = 2181;
 
 /// Seconds for each measurement of `net-guest` and `net-load`.
 const TCP_SECONDS: &str = "2";
 /// Of which the first three fifths warm the JVM up.
 const HTTP_SECONDS: &str = "10";
 const HTTP_CONNECTIONS: &str = "32";
+const ZOOKEEPER_SECONDS: &str = "15";
+const ZOOKEEPER_SESSIONS: &str = "16";
 
 /// What is compared, in the order of the table's columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +77,17 @@ struct Setup<'a> {
     programs: PathBuf,
     tcp_image: CachedImage,
     http_image: CachedImage,
+    zookeeper: ZooKeeper,
+}
+
+/// The appliance, and its client.
+struct ZooKeeper {
+    image: CachedImage,
+    config: RunConfig,
+    /// Class path of the client.
+    client: String,
+    /// Holds the client's class.
+    _classes: ScratchFolder,
 }
 
 /// A line of a program's output, for one side.
@@ -97,13 +112,14 @@ pub fn bench(options: &BenchOptions, project: &Project) -> Result<()> {
         linux: linux_guest(options.against, project)?,
         tcp_image: CachedImage::of(&tcp_recipe(&programs)?, project)?,
         http_image: CachedImage::of(&http_recipe(project)?, project)?,
+        zookeeper: ZooKeeper::prepare(project)?,
         programs,
     };
     eprintln!("crema: {}, OpenJDK {}", setup.choice, jre.version);
     let sides: Vec<Side> = SIDES.into_iter().filter(|side| setup.kernel_of(*side).is_some()).collect();
     let mut all: Vec<(Side, Figure)> = Vec::new();
     for round in 1..=options.rounds {
-        for measure in [Setup::tcp, Setup::http] {
+        for measure in [Setup::tcp, Setup::http, Setup::zookeeper] {
             for side in &sides {
                 eprintln!("crema: round {round}, {side:?}");
                 all.extend(measure(&setup, *side)?.into_iter().map(|figure| (*side, figure)));
@@ -115,7 +131,8 @@ pub fn bench(options: &BenchOptions, project: &Project) -> Result<()> {
         all.extend(setup.counts(*side)?.into_iter().map(|figure| (*side, figure)));
     }
     let origin = provenance("net", &setup.choice, options.rounds, &setup.linux);
-    print!("{origin}{HTTP_CONNECTIONS} HTTP connections\n{}", render(&all));
+    let load = format!("{HTTP_CONNECTIONS} HTTP connections, {ZOOKEEPER_SESSIONS} sessions of ZooKeeper");
+    print!("{origin}{load}\n{}", render(&all));
     Ok(())
 }
 
@@ -142,6 +159,7 @@ impl Setup<'_> {
             image: image.path(),
             channels,
             extra,
+            manners: Manners::Ours,
         })
     }
 
@@ -177,6 +195,20 @@ impl Setup<'_> {
             .map(|(figures, _)| figures)
     }
 
+    /// Operations of ZooKeeper.
+    fn zookeeper(&self, side: Side) -> Result<Vec<Figure>> {
+        let machine = Machine { manners: Manners::Daemon, ..self.machine(side, &self.zookeeper.image, &[])? };
+        let served = machine.serve(self.zookeeper.config.clone(), &[ZOOKEEPER_PORT], |guest| {
+            let servers = format!("127.0.0.1:{}", guest.ports[0]);
+            // The client waits for the server by itself.
+            let mut java = Command::new(format!("{JAVA_HOME}/bin/java"));
+            java.args(["-cp", &self.zookeeper.client, "-Dorg.slf4j.simpleLogger.defaultLogLevel=off"]);
+            java.args(["ZooKeeperLoad", &servers, ZOOKEEPER_SESSIONS, ZOOKEEPER_SECONDS]);
+            Ok(figures_of(&output_of(java, "ZooKeeperLoad")?))
+        });
+        served.map(|(figures, _)| figures)
+    }
+
     /// What the processors do for each request. In a run of its own, which counting makes slow.
     fn counts(&self, side: Side) -> Result<Vec<Figure>> {
         let counter = Counter::new(&self.programs.join("net-count.so"))?;
@@ -205,15 +237,43 @@ impl Setup<'_> {
 
     /// Runs the host's end.
     fn load(&self, arguments: &[&str]) -> Result<String> {
-        let output = Command::new(self.programs.join("net-load"))
-            .args(arguments)
-            .output()
-            .map_err(|error| Failure::new(format!("cannot start net-load: {error}")))?;
-        if !output.status.success() {
-            let complaint = String::from_utf8_lossy(&output.stderr);
-            return Err(Failure::new(format!("the measurement failed: {}", complaint.trim_end())));
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        let mut load = Command::new(self.programs.join("net-load"));
+        load.args(arguments);
+        output_of(load, "net-load")
+    }
+}
+
+/// What a program on the host says, if it ends well.
+fn output_of(mut command: Command, name: &str) -> Result<String> {
+    let output = command.output().map_err(|error| Failure::new(format!("cannot start {name}: {error}")))?;
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        return Err(Failure::new(format!("{name} failed: {}", complaint.trim_end())));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+impl ZooKeeper {
+    fn prepare(project: &Project) -> Result<Self> {
+        let appliance = Manifest::read(&project.root().join("apps/zookeeper"))?;
+        let prepared = appliance.prepare(&ApplicationOptions::default(), project)?;
+        let (recipe, description) = application::pack(
+            prepared.jar.as_deref(),
+            &prepared.options,
+            &[],
+            &application::Defaults::default(),
+            project,
+        )?;
+        let jars = prepared.options.class_path.join(":");
+        let classes = ScratchFolder::new_in(&std::env::temp_dir())?;
+        let source = project.root().join("benchmarks/net/ZooKeeperLoad.java");
+        compile(&source, &jars, classes.path())?;
+        Ok(Self {
+            image: CachedImage::of(&recipe, project)?,
+            config: description.run_config(&ApplicationOptions::default(), &[])?,
+            client: format!("{}:{jars}", classes.path().display()),
+            _classes: classes,
+        })
     }
 }
 
@@ -268,17 +328,7 @@ fn tcp_recipe(programs: &Path) -> Result<Recipe> {
 
 fn http_recipe(project: &Project) -> Result<Recipe> {
     let scratch = ScratchFolder::new_in(&std::env::temp_dir())?;
-    let output = Command::new(format!("{JAVA_HOME}/bin/javac"))
-        .args(["--release", "17", "-d"])
-        .args([scratch.path(), &project.root().join("benchmarks/net/Server.java")])
-        .output()
-        .map_err(|error| {
-            Failure::new(format!("cannot start javac ({error}): apt install openjdk-17-jdk-headless"))
-        })?;
-    if !output.status.success() {
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure::new(format!("javac cannot compile the server: {complaint}")));
-    }
+    compile(&project.root().join("benchmarks/net/Server.java"), "", scratch.path())?;
     let mut recipe = application::jvm_recipe(project)?;
     let mut classes: Vec<PathBuf> = std::fs::read_dir(scratch.path())
         .map_err(Failure::io("read", scratch.path()))?
@@ -291,6 +341,21 @@ fn http_recipe(project: &Project) -> Result<Recipe> {
         recipe.bytes(format!("/app/{name}"), bytes)?;
     }
     Ok(recipe)
+}
+
+fn compile(source: &Path, class_path: &str, into: &Path) -> Result<()> {
+    let output = Command::new(format!("{JAVA_HOME}/bin/javac"))
+        .args(["--release", "17", "-proc:none", "-cp", class_path, "-d"])
+        .args([into, source])
+        .output()
+        .map_err(|error| {
+            Failure::new(format!("cannot start javac ({error}): apt install openjdk-17-jdk-headless"))
+        })?;
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        return Err(Failure::new(format!("javac cannot compile {}: {complaint}", source.display())));
+    }
+    Ok(())
 }
 
 /// The lines of an output that are figures.

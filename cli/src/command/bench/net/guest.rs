@@ -28,6 +28,18 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(300);
 
 const SIGKILL: u8 = 9;
+const SIGTERM: u8 = 15;
+/// What a JVM ends with that SIGTERM ended: 128 + 15, as for a shell.
+const TERMINATED: u8 = 143;
+
+/// How a program begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manners {
+    /// It says `ready`, and ends with status 0 when it is asked over the network.
+    Ours,
+    /// Whether it is ready has to be tried, and it ends by SIGTERM.
+    Daemon,
+}
 
 /// What is started.
 pub struct Machine<'a> {
@@ -39,6 +51,7 @@ pub struct Machine<'a> {
     pub channels: NetChannelsChoice,
     /// Further words of QEMU's command line.
     pub extra: &'a [String],
+    pub manners: Manners,
 }
 
 /// A machine whose program has said that it is ready.
@@ -48,8 +61,8 @@ pub struct Guest {
 }
 
 impl Machine<'_> {
-    /// Starts the machine, waits until its program says `ready`, does something, which ends the program, and returns
-    /// what came of it and the program's output.
+    /// Starts the machine, waits until its program says that it is ready, does something, sees to the program's end, and
+    /// returns what came of it and the program's output.
     pub fn serve<T>(
         &self,
         mut config: RunConfig,
@@ -83,11 +96,11 @@ impl Machine<'_> {
             limit: Some(LIMIT),
             extra: self.extra,
         };
-        let output = Captured::default();
+        let (output, complaints) = (Captured::default(), Captured::default());
         let streams = Streams {
             stdin: Input::Empty,
             stdout: Box::new(output.clone()),
-            stderr: Box::new(std::io::stderr()),
+            stderr: Box::new(complaints.clone()),
             kernel_log: None,
         };
         let events = Events::new();
@@ -97,21 +110,23 @@ impl Machine<'_> {
             // QEMU ends with the thread that started it.
             let run = scope.spawn(|| session::run(setup, streams, events));
             let started = Instant::now();
-            while !output.text().lines().any(|line| line == "ready") {
+            while self.manners == Manners::Ours && !output.text().lines().any(|line| line == "ready") {
                 if run.is_finished() || started.elapsed() > LIMIT {
                     break;
                 }
                 thread::sleep(Duration::from_millis(5));
             }
             let done = if run.is_finished() { None } else { Some(work(&guest)) };
-            if !matches!(done, Some(Ok(_))) {
-                remote.send_signal(SIGKILL);
+            match (&done, self.manners) {
+                (Some(Ok(_)), Manners::Ours) => {}
+                (Some(Ok(_)), Manners::Daemon) => remote.send_signal(SIGTERM),
+                _ => remote.send_signal(SIGKILL),
             }
             (done, run.join())
         });
         let report = report.map_err(|_| Failure::new("the machine's thread panicked"))??;
         match (done, &report.end) {
-            (Some(Ok(done)), End::Exit(0)) => Ok((done, output.text())),
+            (Some(Ok(done)), End::Exit(0 | TERMINATED)) => Ok((done, output.text())),
             (done, end) => {
                 let what = match done {
                     Some(Err(failure)) => failure.to_string(),
@@ -120,7 +135,8 @@ impl Machine<'_> {
                 let whose = if self.linux.is_some() { "the Linux guest" } else { "Crema" };
                 let lines = report.folder.last_log_lines(15);
                 let log = report.folder.kernel_log();
-                Err(Failure::new(format!("{whose}: {what} ({})\n{lines}", log.display())))
+                let said = complaints.text();
+                Err(Failure::new(format!("{whose}: {what} ({})\n{lines}\n{said}", log.display())))
             }
         }
     }
