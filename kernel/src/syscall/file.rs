@@ -3,14 +3,21 @@
 use alloc::{sync::Arc, vec};
 use core::cmp::min;
 
-use ::ipc::{pipe::PipeEnd, socket::SocketFile};
+use ::ipc::{
+    pipe::PipeEnd,
+    socket::{SendOptions, Socket, SocketFile},
+};
+use frames::PageRef;
+use inet::TcpSocket;
 use linux_abi::{
     Errno,
     file::{
         AT_FDCWD, AccessMode, Fadvice, FileType, MAX_RW_COUNT, O_ACCMODE, OpenFlags, OpenHow, ResolveFlags,
         RwFlags, Whence,
     },
+    socket::MessageFlags,
 };
+use packet::Fragment;
 use vfs::{Blocking, OpenFile, OpenRequest, ReadDst, SliceSrc, SyncKind, WriteSrc};
 use zerocopy::FromBytes;
 
@@ -343,6 +350,14 @@ impl Cursor {
         }
     }
 
+    /// Like `read`, into something that takes page frames.
+    fn read_into(&mut self, dst: &mut dyn ReadDst) -> Result {
+        match self.offset {
+            Some(offset) => self.file.read_at(offset, dst, Blocking::Yes),
+            None => self.file.read(dst, Blocking::Yes),
+        }
+    }
+
     pub(super) fn write(&mut self, src: &mut SliceSrc<'_>, blocking: Blocking) -> Result {
         let written = match &mut self.offset {
             Some(offset) => self.file.write_at(*offset, src, blocking)?,
@@ -423,9 +438,66 @@ pub fn sys_sendfile(to: i32, from: i32, offset: UserPtr<i64>, count: usize) -> R
     }
     let mut from = Cursor::new(source, offset)?;
     let blocking = target.blocking();
+    let count = min(count, MAX_RW_COUNT);
+    let socket = SocketFile::of(&**target.file()).ok();
+    if let Some(connection) = socket.and_then(|socket| socket.as_any().downcast_ref::<TcpSocket>()) {
+        return after_write(&target, send_pages(&mut from, connection, count, blocking));
+    }
     let mut to = Cursor::new(target, UserPtr::new(0))?;
-    let result = copy(&mut from, &mut to, min(count, MAX_RW_COUNT), blocking);
+    let result = copy(&mut from, &mut to, count, blocking);
     after_write(&to.file, result)
+}
+
+/// A TCP connection as the destination of a read: it takes the page cache's frames as they are. Does not wait, since
+/// whoever reads may hold locks.
+struct Connection<'a> {
+    socket: &'a TcpSocket,
+    left: usize,
+}
+
+impl ReadDst for Connection<'_> {
+    fn remaining(&self) -> usize {
+        self.left
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result {
+        let bytes = &bytes[..min(bytes.len(), self.left)];
+        let options = SendOptions { flags: MessageFlags::MORE, ..SendOptions::default() };
+        let sent = self.socket.send(&mut SliceSrc::new(bytes), options, Blocking::No)?;
+        self.left -= sent;
+        Ok(sent)
+    }
+
+    fn put_page(&mut self, page: &PageRef, offset: usize, len: usize) -> Result {
+        let len = min(len, self.left);
+        self.socket.send_fragment(Fragment::new(page.clone(), offset, len))?;
+        self.left -= len;
+        Ok(len)
+    }
+}
+
+/// `sendfile(2)` to a TCP connection, without a copy.
+fn send_pages(from: &mut Cursor, socket: &TcpSocket, count: usize, blocking: Blocking) -> Result {
+    let mut total = 0;
+    let mut result = Ok(());
+    while total < count && result.is_ok() {
+        let mut to = Connection { socket, left: count - total };
+        match from.read_into(&mut to) {
+            Ok(0) => break,
+            Ok(sent) => {
+                total += sent;
+                from.moved(sent);
+            }
+            Err(Errno::EAGAIN) if blocking == Blocking::Yes => result = socket.wait_for_room(),
+            Err(error) => result = Err(error),
+        }
+    }
+    socket.push_out();
+    from.finish()?;
+    match result {
+        Err(error) if total == 0 => Err(error),
+        _ => Ok(total),
+    }
 }
 
 /// `copy_file_range(2)`.

@@ -152,8 +152,8 @@ struct Stream {
     is_unannounced: bool,
     /// It is counted among those whose application is gone.
     is_counted_orphan: bool,
-    /// A thread waits for room and will process what comes.
-    has_waiting_writer: bool,
+    /// A thread waits for any segment and will process what comes.
+    has_waiting_thread: bool,
     /// Packets that came when the connection had ended: for whoever has the tuple now.
     late: Vec<Box<Packet>>,
 }

@@ -360,6 +360,50 @@ fn a_port_in_time_wait_is_used_again_when_there_is_no_other() {
     host.assert_clean();
 }
 
+#[test]
+fn a_flood_of_handshakes_leaves_nothing_and_stops_nobody() {
+    const FLOOD: usize = 3000;
+    let joined = Joined::new(Processing::InReader, Offloads::CHECKSUM, Faults::default());
+    let [attacker, victim] = &joined.hosts;
+    let (listener, port) = victim.listener(64);
+    // The neighbours know each other.
+    attacker.connect(SECOND, port).unwrap().close();
+    accept(&listener).close();
+    // Answers are lost: the handshakes never end.
+    joined.wires[1].set_stopped(true);
+    let before = victim.net.tcp_counters.in_segments.load(SeqCst);
+    let start = |port| {
+        let socket = attacker.socket();
+        assert_eq!(socket.connect(&address(SECOND, port), Blocking::No), Err(Errno::EINPROGRESS));
+        socket
+    };
+    let flood: Vec<_> = (0..FLOOD).map(|_| start(port)).collect();
+    // The slow path drops what it has no room for.
+    eventually(|| victim.net.tcp_counters.in_segments.load(SeqCst) > before + 100);
+    assert!(victim.net.flows.len() <= 2, "nothing is kept of a handshake but its place in the cache");
+    assert!(!listener.poll().contains(PollEvents::IN));
+    joined.wires[1].set_stopped(false);
+    let client = attacker.connect(SECOND, port).unwrap();
+    client.close();
+    for socket in &flood {
+        socket.close();
+    }
+    drop((flood, client));
+    // Strangers are told so, but not as often as they like.
+    let started_ns = ksync::platform::now_ns();
+    let strangers: Vec<_> = (0..FLOOD).map(|_| start(9)).collect();
+    thread::sleep(Duration::from_millis(50));
+    let seconds = (ksync::platform::now_ns() - started_ns) / 1_000_000_000 + 1;
+    assert!(victim.net.tcp_counters.resets_sent.load(SeqCst) < 4000 + 2000 * seconds);
+    for socket in &strangers {
+        socket.close();
+    }
+    drop(strangers);
+    listener.close();
+    drop(listener);
+    joined.hosts.iter().for_each(Host::assert_clean);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Send(usize),

@@ -121,11 +121,15 @@ impl TcpSocket {
                     Progress::Pending(_) => {}
                 }
                 let stream = inner.stream()?;
-                if self.arm(stream, Interest::READ | Interest::WRITE).is_ok() {
+                if self.arm_waiting(stream, Interest::READ).is_ok() {
                     return None;
                 }
             }
         });
+        if result.is_err() {
+            // Nobody waits any more: the turn's end lets the worker see to the rest.
+            drop(self.lock());
+        }
         match result {
             Ok(result) => self.end_connect(result),
             // The time is over: it goes on in the background.
@@ -158,11 +162,11 @@ impl TcpSocket {
         if core.family == Family::V6 && remote.address.is_ipv4() && core.with(|options| options.ipv6.only) {
             return Err(Errno::ENETUNREACH);
         }
-        if remote.needs_scope() && remote.scope == 0 && self.outgoing_interface().is_none() {
-            return Err(Errno::EINVAL);
-        }
         if remote.address.is_multicast() || remote.address == IpAddr::V4(Ipv4Addr::BROADCAST) {
             return Err(Errno::ENETUNREACH);
+        }
+        if remote.needs_scope() && remote.scope == 0 && self.outgoing_interface().is_none() {
+            return Err(Errno::EINVAL);
         }
         let bound = core.endpoints().local;
         let source = (!bound.address.is_unspecified()).then_some(bound.address);
@@ -296,7 +300,7 @@ impl TcpSocket {
             is_registered: true,
             is_unannounced: false,
             is_counted_orphan: false,
-            has_waiting_writer: false,
+            has_waiting_thread: false,
             late: Vec::new(),
         }));
     }

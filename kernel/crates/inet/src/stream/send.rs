@@ -2,11 +2,12 @@
 
 use ksync::platform;
 use linux_abi::{Errno, socket::MessageFlags};
+use netchannels::Interest;
+use packet::Fragment;
 use tcp::{Readiness, State, WriteFlags};
-use vfs::{Blocking, WriteSrc};
+use vfs::{Blocking, SliceSrc, WriteSrc};
 
 use super::{Role, Stream, TcpSocket};
-use netchannels::Interest;
 
 impl TcpSocket {
     pub(super) fn send_bytes(
@@ -41,7 +42,7 @@ impl TcpSocket {
                         }
                     }
                     None => {
-                        if self.arm_writer(stream).is_ok() {
+                        if self.arm_waiting(stream, Interest::WRITE).is_ok() {
                             return None;
                         }
                     }
@@ -72,7 +73,7 @@ impl TcpSocket {
             return None;
         }
         // Woken for less than a third of the buffer, a sender would be woken for each acknowledgement.
-        if stream.has_waiting_writer && !connection.readiness().contains(Readiness::WRITABLE) {
+        if stream.has_waiting_thread && !connection.readiness().contains(Readiness::WRITABLE) {
             return None;
         }
         loop {
@@ -97,5 +98,56 @@ impl TcpSocket {
                 Err(error) => return Some(Err(error)),
             }
         }
+    }
+
+    /// Sends bytes that lie in a page frame without copying them (`sendfile(2)`): all, or `EAGAIN`. More is expected to
+    /// follow; [`push_out`](Self::push_out) says that it does not.
+    pub fn send_fragment(&self, fragment: Fragment) -> Result<(), Errno> {
+        let mut inner = self.lock();
+        let Role::Stream(stream) = &mut inner.role else {
+            return Err(self.core().take_error().unwrap_or(Errno::EPIPE));
+        };
+        if self.net().tcp_memory.is_exhausted() && stream.connection.unacknowledged_bytes() > 0 {
+            return Err(Errno::EAGAIN);
+        }
+        stream.connection.write_fragment(platform::now_ns(), fragment, WriteFlags::MORE, &mut stream.out)
+    }
+
+    /// Sends what waits for more.
+    pub fn push_out(&self) {
+        let mut inner = self.lock();
+        if let Some(stream) = inner.stream() {
+            let nothing = &mut SliceSrc::new(&[]);
+            let readiness = stream.connection.readiness();
+            if !readiness.intersects(Readiness::ERROR | Readiness::HANG_UP) {
+                // Nothing is written, and nothing that can fail.
+                let _ = stream.connection.write(
+                    platform::now_ns(),
+                    nothing,
+                    WriteFlags::empty(),
+                    &mut stream.out,
+                );
+            }
+        }
+    }
+
+    /// Waits until there is much room in the send buffer, or sending fails at once.
+    pub fn wait_for_room(&self) -> Result<(), Errno> {
+        let result = self.core().wait(Blocking::Yes, self.core().send_timeout(), || {
+            loop {
+                let mut inner = self.lock();
+                let Role::Stream(stream) = &mut inner.role else { return Some(Ok(())) };
+                let ends = Readiness::ERROR | Readiness::HANG_UP | Readiness::WRITABLE;
+                if stream.connection.readiness().intersects(ends) {
+                    return Some(Ok(()));
+                }
+                if self.arm_waiting(stream, Interest::WRITE).is_ok() {
+                    return None;
+                }
+            }
+        });
+        // Nobody waits any more, after a signal or too long: the turn's end lets the worker see to the rest.
+        drop(self.lock());
+        result
     }
 }

@@ -84,7 +84,7 @@ impl TcpSocket {
     pub(super) fn lock(&self) -> Locked<'_> {
         let mut locked = Locked { socket: self, guard: Some(self.inner.lock()) };
         if let Some(stream) = locked.stream() {
-            stream.has_waiting_writer = false;
+            stream.has_waiting_thread = false;
             self.drain(stream, platform::now_ns());
         }
         locked
@@ -213,7 +213,7 @@ impl TcpSocket {
                 return self.finish(inner, record);
             }
             // The protocol goes on by itself while nobody waits for what it waits for.
-            let waits = stream.connection.wants_acknowledgements() && !stream.has_waiting_writer;
+            let waits = stream.connection.wants_acknowledgements() && !stream.has_waiting_thread;
             if waits && stream.receiver.arm(Interest::PROTOCOL) == Arm::LookAgain {
                 self.drain(stream, platform::now_ns());
                 continue;
@@ -236,11 +236,11 @@ impl TcpSocket {
         Err(LookAgain)
     }
 
-    /// Like [`arm`](Self::arm), for a thread that waits for room: it processes what comes, and the worker need not.
-    pub(super) fn arm_writer(&self, stream: &mut Stream) -> Result<(), LookAgain> {
+    /// Like [`arm`](Self::arm), for a thread that any segment wakes: it processes what comes, and the worker need not.
+    pub(super) fn arm_waiting(&self, stream: &mut Stream, interest: Interest) -> Result<(), LookAgain> {
         let others = stream.receiver.take_interest() & !Interest::PROTOCOL;
-        stream.has_waiting_writer = true;
-        self.arm(stream, others | Interest::WRITE)
+        stream.has_waiting_thread = true;
+        self.arm(stream, others | Interest::WRITE | interest)
     }
 
     /// Sends what is to be sent.
