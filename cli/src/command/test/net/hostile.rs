@@ -100,10 +100,12 @@ pub fn broken_frames(fixture: &Fixture) -> Verdict {
     let (guest, wire) = serve(fixture, Faults::default())?;
     let before = http::statistics(wire.port)?;
     let mut forger = Forger::new(wire.guest_mac()?);
-    for frame in forger.curiosities() {
-        wire.forge(&frame)?;
+    for frames in forger.curiosities().chunks(10) {
+        for frame in frames {
+            wire.forge(frame)?;
+        }
+        answers(&wire).map_err(|problem| format!("after one of {frames:02x?}: {problem}"))?;
     }
-    answers(&wire)?;
     for number in 0..fixture.by_length(20_000, 500_000) {
         let frame = forger.damaged();
         wire.forge(&frame)?;
@@ -227,9 +229,9 @@ impl Forger {
     /// What is wrong in known ways.
     fn curiosities(&mut self) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
-        // Cut short at each byte, from nothing at all.
+        // Cut short at each byte. But for the empty one: QEMU takes that for the end of the cable.
         let whole = self.tcp_with(SERVICE_PORT, SYN, &[2, 4, 5, 0xb4], b"data");
-        frames.extend((0..whole.len()).map(|length| whole[..length].to_vec()));
+        frames.extend((1..whole.len()).map(|length| whole[..length].to_vec()));
         // Padded, and longer than it says.
         frames.push([&whole[..], &[0xff; 1000]].concat());
         // Wrong checksums: of the packet, of the segment.
