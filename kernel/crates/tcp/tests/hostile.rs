@@ -205,7 +205,8 @@ proptest! {
                 }
             }
         }
-        // Whatever happened, it ends.
+        // Whatever happened, it ends; and nothing begins any more.
+        world.ends[1].listener = None;
         world.filter = Some(Box::new(|_, _, _| false));
         for end in 0..2 {
             if world.ends[end].connection.is_some() {
