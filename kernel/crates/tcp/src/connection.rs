@@ -239,6 +239,7 @@ pub struct Connection {
     recovery: Recovery,
 
     timers: Timers,
+    latest_ns: u64,
 
     // Receiving.
     received: ReceiveQueue,
@@ -292,6 +293,13 @@ impl Connection {
     /// RCV.NXT.
     fn receive_next(&self) -> u64 {
         self.received.next() + u64::from(self.is_fin_received)
+    }
+
+    /// The time, which never goes back: what a caller has read before it had to wait for the connection's lock, or what
+    /// another CPU's clock shows, may be a little older than what was seen here.
+    fn clock(&mut self, now_ns: u64) -> u64 {
+        self.latest_ns = self.latest_ns.max(now_ns);
+        self.latest_ns
     }
 
     /// The clock that timestamps show, in milliseconds.
@@ -361,6 +369,7 @@ impl Connection {
 
     /// Ends at once with a RST: too many orphans, a listener that is closed, `connect` to `AF_UNSPEC`.
     pub fn abort(&mut self, now_ns: u64, out: &mut Vec<Box<Packet>>) {
+        let now_ns = self.clock(now_ns);
         self.fail(now_ns, Errno::ECONNABORTED, out);
     }
 

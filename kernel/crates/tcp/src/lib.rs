@@ -7,7 +7,7 @@
 //! cache with SYN cookies behind it (RFC 4987), and TIME_WAIT in compact records.
 //!
 //! Not for: IP, routes, sockets' names, waiting and waking. There is no lock, no clock and no source of randomness in
-//! here: the caller has a lock around each object, passes the time as `now_ns` (never going back), keys as
+//! here: the caller has a lock around each object, passes the time as `now_ns`, keys as
 //! [`Secrets`], and a vector to which segments to be sent are added. The vector's packets begin with the TCP header,
 //! belong to the tuple of the object that was called, and have the pseudo-header's sum in the checksum field
 //! ([`Checksum::Partial`](packet::Checksum::Partial)).

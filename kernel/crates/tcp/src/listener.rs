@@ -199,7 +199,7 @@ impl Listener {
         let next = handshake.irs.add(1);
         if flags & (Flags::SYN | Flags::ACK | Flags::RST) == Flags::SYN && segment.sequence == handshake.irs {
             // Our answer was lost, or is late.
-            if now_ns - half.last_sent_ns >= ANSWER_INTERVAL_NS {
+            if now_ns.saturating_sub(half.last_sent_ns) >= ANSWER_INTERVAL_NS {
                 half.last_sent_ns = now_ns;
                 handshake.sent_ns = None;
                 out.push(half.syn_ack(now_ns));
@@ -213,7 +213,7 @@ impl Listener {
         };
         let is_in_window = offset >= 0 && offset.unsigned_abs() <= handshake.receive_window;
         if is_too_old || !is_in_window {
-            if !flags.contains(Flags::RST) && now_ns - half.last_sent_ns >= ANSWER_INTERVAL_NS {
+            if !flags.contains(Flags::RST) && now_ns.saturating_sub(half.last_sent_ns) >= ANSWER_INTERVAL_NS {
                 half.last_sent_ns = now_ns;
                 out.push(half.acknowledgement(now_ns));
             }
@@ -274,7 +274,8 @@ impl Listener {
         let irs = segment.sequence.sub(1);
         let sequence = segment.acknowledgement.sub(1);
         // Outside of a flood there is nothing to be guessed.
-        let were_sent = self.last_cookie_ns.is_some_and(|last| now_ns - last <= cookie::VALID_NS);
+        let were_sent =
+            self.last_cookie_ns.is_some_and(|last| now_ns.saturating_sub(last) <= cookie::VALID_NS);
         let mss = if were_sent && !segment.flags.contains(Flags::SYN) {
             cookie::check(&self.secrets, now_ns, tuple, irs, sequence)
         } else {

@@ -191,7 +191,7 @@ impl TimeWait {
     /// Acknowledges what was received; rarely, where the segment had no data.
     fn answer(&mut self, now_ns: u64, has_data: bool, out: &mut Vec<Box<Packet>>) {
         if !has_data {
-            if self.last_answer_ns.is_some_and(|last| now_ns - last < ANSWER_INTERVAL_NS) {
+            if self.last_answer_ns.is_some_and(|last| now_ns.saturating_sub(last) < ANSWER_INTERVAL_NS) {
                 return;
             }
             self.last_answer_ns = Some(now_ns);

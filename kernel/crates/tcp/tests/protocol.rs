@@ -481,6 +481,24 @@ fn rfc_8985_7_the_end_of_a_flight_is_probed() {
     assert_eq!(drill.sent(), [(1, 1448), (1449, 1448)]);
 }
 
+/// The clocks of two CPUs differ a little, and who waits for a lock has looked at the clock before.
+#[test]
+fn a_clock_that_goes_back_does_no_harm() {
+    let mut drill = Drill::established(&Options { keepalive: true, ..Options::default() }, ALL);
+    let now = drill.now;
+    drill.write(5000);
+    drill.sent();
+    drill.now = now - 5 * MS;
+    drill.ack(1449);
+    drill.data(1, b"abc");
+    drill.data(1, b"abc");
+    drill.give(Flags::RST, 50, 0, 0, &[], &[]);
+    drill.connection.poll(now - SECOND, &mut drill.out);
+    assert_eq!(drill.read().unwrap(), b"abc");
+    let info = drill.connection.info(drill.now);
+    assert!(info.rtt <= 20_000, "{}", info.rtt);
+}
+
 #[test]
 fn rfc_6582_three_duplicates_without_sack() {
     let mut drill = Drill::established(&Options::default(), NONE);

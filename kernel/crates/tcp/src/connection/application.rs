@@ -21,6 +21,7 @@ impl Connection {
         flags: WriteFlags,
         out: &mut Vec<Box<Packet>>,
     ) -> Result<usize, Errno> {
+        let now_ns = self.clock(now_ns);
         let room = self.room_for_writing(source.remaining())?;
         let written = self.buffer.write(source, room)?;
         self.after_writing(now_ns, flags, source.remaining() > 0, out);
@@ -36,6 +37,7 @@ impl Connection {
         flags: WriteFlags,
         out: &mut Vec<Box<Packet>>,
     ) -> Result<(), Errno> {
+        let now_ns = self.clock(now_ns);
         self.room_for_writing(fragment.len())?;
         self.buffer.push(fragment);
         self.after_writing(now_ns, flags, false, out);
@@ -89,6 +91,7 @@ impl Connection {
         mode: ReadMode,
         out: &mut Vec<Box<Packet>>,
     ) -> Result<usize, Errno> {
+        let now_ns = self.clock(now_ns);
         match mode {
             ReadMode::Take => {
                 let Some(len) = self.run_to_read()? else { return Ok(0) };
@@ -116,6 +119,7 @@ impl Connection {
         now_ns: u64,
         out: &mut Vec<Box<Packet>>,
     ) -> Result<Option<Box<Packet>>, Errno> {
+        let now_ns = self.clock(now_ns);
         let Some(len) = self.run_to_read()? else { return Ok(None) };
         let packet = self.received.take_packet(len);
         self.after_reading(now_ns, out);
@@ -124,6 +128,7 @@ impl Connection {
 
     /// Drops up to `len` received bytes (`MSG_TRUNC`). Returns and fails like [`read`](Self::read).
     pub fn discard(&mut self, now_ns: u64, len: usize, out: &mut Vec<Box<Packet>>) -> Result<usize, Errno> {
+        let now_ns = self.clock(now_ns);
         let Some(run) = self.run_to_read()? else { return Ok(0) };
         let len = len.min(run);
         self.received.discard(len);
@@ -217,6 +222,7 @@ impl Connection {
 
     /// Shuts one or both directions. `ENOTCONN` if there is no connection.
     pub fn shutdown(&mut self, now_ns: u64, how: Shutdown, out: &mut Vec<Box<Packet>>) -> Result<(), Errno> {
+        let now_ns = self.clock(now_ns);
         match self.state {
             State::Closed => return Err(Errno::ENOTCONN),
             State::SynSent => {
@@ -254,6 +260,7 @@ impl Connection {
     /// with a RST (RFC 2525, 2.17). The caller goes on with segments and [`poll`](Self::poll) until
     /// [`state`](Self::state) is [`State::Closed`].
     pub fn close(&mut self, now_ns: u64, linger: Linger, out: &mut Vec<Box<Packet>>) {
+        let now_ns = self.clock(now_ns);
         self.is_orphan = true;
         let has_unread = self.received.readable() > 0;
         self.received.purge();
@@ -285,6 +292,7 @@ impl Connection {
         change: impl FnOnce(&mut Options),
         out: &mut Vec<Box<Packet>>,
     ) {
+        let now_ns = self.clock(now_ns);
         let before = self.options.clone();
         change(&mut self.options);
         if self.options.congestion != before.congestion {
@@ -311,6 +319,7 @@ impl Connection {
     /// `TCP_QUICKACK`: whether acknowledgements go out at once, until the connection decides otherwise. Turning it on
     /// sends one that waits.
     pub fn set_quick_acknowledgements(&mut self, now_ns: u64, on: bool, out: &mut Vec<Box<Packet>>) {
+        let now_ns = self.clock(now_ns);
         self.acknowledging.is_interactive = !on;
         if on {
             self.acknowledging.quick = super::create::QUICK_ACKNOWLEDGEMENTS;

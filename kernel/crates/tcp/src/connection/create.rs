@@ -160,6 +160,7 @@ impl Connection {
             rack: Default::default(),
             recovery: Recovery::default(),
             timers: Timers::default(),
+            latest_ns: now_ns,
             received: ReceiveQueue::new(FIRST + 1),
             peer_fin: None,
             is_fin_received: false,

@@ -28,6 +28,7 @@ fn least_mtu(is_ipv4: bool) -> u32 {
 impl Connection {
     /// Takes a segment in. What is to be sent goes to `out`.
     pub fn segment(&mut self, now_ns: u64, segment: Segment, out: &mut Vec<Box<Packet>>) {
+        let now_ns = self.clock(now_ns);
         self.counters.segments_in = self.counters.segments_in.wrapping_add(1);
         match self.state {
             State::Closed | State::TimeWait | State::Listen => return,
@@ -458,6 +459,7 @@ impl Connection {
         error: IcmpError,
         out: &mut Vec<Box<Packet>>,
     ) {
+        let now_ns = self.clock(now_ns);
         let position = self.acknowledged_position(quoted_sequence);
         // What quotes something that is not in flight is forged, or late (RFC 5927, 4.1).
         if self.state == State::Closed || position < self.unacknowledged || position >= self.next {

@@ -91,6 +91,7 @@ impl Connection {
 
     /// Does what is due: retransmission, probes, delayed acknowledgements, time-outs.
     pub fn poll(&mut self, now_ns: u64, out: &mut Vec<Box<Packet>>) {
+        let now_ns = self.clock(now_ns);
         let is_due = |deadline: Option<u64>| deadline.is_some_and(|at| at <= now_ns);
         if is_due(self.timers.acknowledge) {
             // Nobody has answered in time: the next acknowledgements need not wait.
