@@ -3,8 +3,8 @@
 //!
 //! Each end is a pair of datagram sockets as QEMU's `-netdev dgram` has them, and `crema run --net
 //! socket:dgram=REMOTE,local=LOCAL`: the link is bound to one address and sends to the guest's. Each datagram is an
-//! Ethernet frame. What happens to it is [`faults`]' matter. Both the command and tests within the tool use
-//! [`FaultyLink`]; it needs no rights.
+//! Ethernet frame. What happens to it is [`faults`]' matter, which the cables of `crema test net` use too
+//! (`command/test/net/wire.rs`). No rights are needed.
 //!
 //! Each direction has a thread of its own, which alone has that direction's state; they end when the link is dropped.
 
@@ -23,8 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::faults::Direction;
-pub use self::faults::{Counts, Faults};
+pub use self::faults::{Counts, Direction, Faults};
 use super::link::Endpoint;
 use crate::failure::{Failure, Result};
 

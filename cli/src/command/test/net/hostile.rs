@@ -6,8 +6,9 @@ use super::{
     Fixture, Verdict, expect,
     guest::{Guest, PATIENCE},
     http::{self, pattern},
-    wire::{Faults, GUEST, Wire, xorshift},
+    wire::{GUEST, Wire, xorshift},
 };
+use crate::network::faulty_link::Faults;
 
 /// The gateway's addresses, libslirp's.
 const GATEWAY_MAC: [u8; 6] = [0x52, 0x55, 10, 0, 2, 2];
@@ -28,7 +29,7 @@ const RST: u8 = 4;
 const ACK: u8 = 16;
 
 /// The HTTP appliance at the end of a cable, answering.
-fn serve(fixture: &Fixture, faults: Faults) -> Result<(Guest, Wire), String> {
+fn serve(fixture: &Fixture, faults: &Faults) -> Result<(Guest, Wire), String> {
     let wire = Wire::new(faults, SERVICE_PORT)?;
     let options = wire.options()?;
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
@@ -39,15 +40,23 @@ fn serve(fixture: &Fixture, faults: Faults) -> Result<(Guest, Wire), String> {
 }
 
 pub fn one_percent(fixture: &Fixture) -> Verdict {
-    lossy(fixture, Faults { lost: 10, doubled: 10, swapped: 10 }, fixture.by_length(8 << 20, 100 << 20))
+    lossy(
+        fixture,
+        &Faults { drop: 0.01, duplicate: 0.01, reorder: 0.01, corrupt: 0.01, ..Faults::default() },
+        fixture.by_length(8 << 20, 100 << 20),
+    )
 }
 
 pub fn five_percent(fixture: &Fixture) -> Verdict {
-    lossy(fixture, Faults { lost: 50, doubled: 20, swapped: 50 }, fixture.by_length(1 << 20, 20 << 20))
+    lossy(
+        fixture,
+        &Faults { drop: 0.05, duplicate: 0.02, reorder: 0.05, corrupt: 0.01, ..Faults::default() },
+        fixture.by_length(1 << 20, 20 << 20),
+    )
 }
 
-/// Data comes whole over a cable that loses, doubles and swaps frames.
-fn lossy(fixture: &Fixture, faults: Faults, length: u64) -> Verdict {
+/// Data comes whole over a cable that loses, repeats, reorders and damages frames.
+fn lossy(fixture: &Fixture, faults: &Faults, length: u64) -> Verdict {
     let (guest, wire) = serve(fixture, faults)?;
     http::both_ways(wire.port, length)?;
     for number in 0..20 {
@@ -60,7 +69,7 @@ fn lossy(fixture: &Fixture, faults: Faults, length: u64) -> Verdict {
 
 /// Too much of everything. Meanwhile and afterwards the service answers, and memory does not grow.
 pub fn floods(fixture: &Fixture) -> Verdict {
-    let (guest, wire) = serve(fixture, Faults::default())?;
+    let (guest, wire) = serve(fixture, &Faults::default())?;
     let before = http::statistics(wire.port)?;
     let mut forger = Forger::new(wire.guest_mac()?);
     let count = fixture.by_length(5_000, 100_000);
@@ -97,7 +106,7 @@ type Flood = fn(&mut Forger) -> Vec<u8>;
 
 /// Frames that are wrong in every way that a generator finds. The first ones are made, the rest are damaged at random.
 pub fn broken_frames(fixture: &Fixture) -> Verdict {
-    let (guest, wire) = serve(fixture, Faults::default())?;
+    let (guest, wire) = serve(fixture, &Faults::default())?;
     let before = http::statistics(wire.port)?;
     let mut forger = Forger::new(wire.guest_mac()?);
     for frames in forger.curiosities().chunks(10) {

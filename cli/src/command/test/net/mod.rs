@@ -1,7 +1,7 @@
 //! The suite of the network: real services in guests, and real clients on the host.
 //!
 //! The tool is called as a user calls it ([`guest`]); clients are wrk, Java programs (`tests/net`), and what is written here. Between
-//! guest and host is QEMU's user networking, or [`wire`]: a cable of our own that can lose, double and swap frames, and on which frames
+//! guest and host is QEMU's user networking, or [`wire`]: a cable of our own that can lose, repeat, reorder and damage frames, and on which frames
 //! can be forged. Expectations hold for any kernel: with the hidden option `--linux` the guests are Linux, which is how these tests are
 //! tested. Nothing here asserts a time.
 

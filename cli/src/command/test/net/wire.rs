@@ -1,7 +1,7 @@
 //! A cable of our own between a guest and a gateway, at the level of Ethernet frames.
 //!
 //! The guest has one end (`--net socket:dgram=...`), the other has a QEMU without a machine, of which only the user networking is used:
-//! so clients on the host reach the guest through real TCP over a cable that loses, doubles and swaps frames as [`Faults`] say, and on
+//! so clients on the host reach the guest through real TCP over a cable that loses, repeats, reorders and damages frames as [`Faults`] say, and on
 //! which a test can put frames of its own. A thread for each direction moves the frames; nothing is shared but the guest's hardware
 //! address and the word to stop.
 
@@ -13,11 +13,14 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::guest::Running;
-use crate::machine::qemu::QEMU;
+use crate::{
+    machine::qemu::QEMU,
+    network::faulty_link::{Direction, Faults},
+};
 
 /// The guest at the end of the cable.
 pub const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 77);
@@ -26,15 +29,6 @@ const GATEWAYS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 2, 2), Ipv4Addr::new(10, 0
 
 /// The largest frame of QEMU.
 const FRAME_LIMIT_BYTES: usize = 68 << 10;
-
-/// How many frames of a thousand.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Faults {
-    pub lost: u64,
-    pub doubled: u64,
-    /// Sent after their successor.
-    pub swapped: u64,
-}
 
 pub struct Wire {
     guest_side: UdpSocket,
@@ -62,7 +56,7 @@ pub fn xorshift(mut state: u64) -> u64 {
 
 impl Wire {
     /// A cable to a guest whose TCP port is to be reached.
-    pub fn new(faults: Faults, guest_port: u16) -> Result<Self, String> {
+    pub fn new(faults: &Faults, guest_port: u16) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("a socket of the host: {error}");
         let bind = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed);
         let (guest_side, gateway_side) = (bind()?, bind()?);
@@ -87,8 +81,9 @@ impl Wire {
             (gateway_side, clone(&guest_side)?, guest_address, None),
         ];
         for (seed, (from, to, address, mac)) in directions.into_iter().enumerate() {
-            from.set_read_timeout(Some(Duration::from_millis(5))).map_err(failed)?;
-            let mover = Mover { from, to, address, mac, faults, random: seed as u64 + 1, held: None };
+            from.set_read_timeout(Some(LOOK_INTERVAL)).map_err(failed)?;
+            let direction = Direction::new(faults.clone(), seed as u64 + 1);
+            let mover = Mover { from, to, address, mac, direction };
             let stop = stop.clone();
             movers.push(thread::spawn(move || mover.run(&stop)));
         }
@@ -138,6 +133,9 @@ pub fn gateway(user: &str, link: &str) -> Result<Running, String> {
     Running::start(command)
 }
 
+/// How often a thread looks whether the cable is still needed.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
 /// One direction.
 struct Mover {
     from: UdpSocket,
@@ -145,62 +143,37 @@ struct Mover {
     address: SocketAddr,
     /// Where to note the guest's address, if frames come from it.
     mac: Option<Arc<Mutex<Option<[u8; 6]>>>>,
-    faults: Faults,
-    random: u64,
-    /// A frame that its successor is to overtake.
-    held: Option<Vec<u8>>,
+    direction: Direction,
 }
 
 impl Mover {
     fn run(mut self, stop: &AtomicBool) {
+        let start = Instant::now();
         let mut buffer = vec![0; FRAME_LIMIT_BYTES];
         while !stop.load(Ordering::Relaxed) {
-            match self.from.recv(&mut buffer) {
-                Ok(length) => self.take(&buffer[..length]),
-                // Nothing came for a while (or the other end is not there yet): nothing can overtake the held one.
-                Err(_) => {
-                    if let Some(frame) = self.held.take() {
-                        self.send(&frame);
-                    }
-                }
+            // An error: nothing came for a while, or the other end is not there yet.
+            if let Ok(length) = self.from.recv(&mut buffer)
+                && self.is_taken(&buffer[..length])
+            {
+                self.direction.send(buffer[..length].to_vec(), start.elapsed());
+            }
+            while let Some(frame) = self.direction.arrived(start.elapsed()) {
+                // A frame that cannot be sent is lost, as on any cable.
+                let _ = self.to.send_to(&frame, self.address);
             }
         }
     }
 
-    fn take(&mut self, frame: &[u8]) {
-        if let Some(mac) = &self.mac {
-            if !is_for_gateway(frame) {
-                return;
-            }
-            if let Some(source) = frame.get(6..12).and_then(|bytes| bytes.try_into().ok()) {
-                *mac.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
-            }
+    /// Whether a frame is for this cable at all; notes whose it is.
+    fn is_taken(&self, frame: &[u8]) -> bool {
+        let Some(mac) = &self.mac else { return true };
+        if !is_for_gateway(frame) {
+            return false;
         }
-        if self.chosen(self.faults.lost) {
-            return;
+        if let Some(source) = frame.get(6..12).and_then(|bytes| bytes.try_into().ok()) {
+            *mac.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
         }
-        if self.held.is_none() && self.chosen(self.faults.swapped) {
-            self.held = Some(frame.to_vec());
-            return;
-        }
-        self.send(frame);
-        if self.chosen(self.faults.doubled) {
-            self.send(frame);
-        }
-        if let Some(frame) = self.held.take() {
-            self.send(&frame);
-        }
-    }
-
-    /// True so many times in a thousand.
-    fn chosen(&mut self, of_thousand: u64) -> bool {
-        self.random = xorshift(self.random);
-        self.random % 1000 < of_thousand
-    }
-
-    fn send(&self, frame: &[u8]) {
-        // A frame that cannot be sent is lost, as on any cable.
-        let _ = self.to.send_to(frame, self.address);
+        true
     }
 }
 
