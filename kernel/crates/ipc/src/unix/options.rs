@@ -11,8 +11,11 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::{Phase, UnixSocket, message::DEFAULT_BUFFER};
 
-/// Half of the least send buffer (`SOCK_MIN_SNDBUF`).
-const MIN_BUFFER: usize = 2304;
+/// The least buffers (`SOCK_MIN_RCVBUF`, `SOCK_MIN_SNDBUF`).
+const MIN_RECEIVE_BUFFER: usize = 2304;
+const MIN_SEND_BUFFER: usize = 4608;
+/// The most that may be asked for with privilege.
+const FORCED_MAX: usize = i32::MAX as usize / 2;
 /// The most that may be asked for without privilege (`net.core.wmem_max`).
 const MAX_BUFFER: usize = 212_992;
 
@@ -127,11 +130,11 @@ impl UnixSocket {
             SO_RCVTIMEO => options.receive_timeout = read_timeout(value)?,
             SO_SNDTIMEO => options.send_timeout = read_timeout(value)?,
             SO_RCVBUF | SO_RCVBUFFORCE => {
-                options.receive_buffer = buffer_bytes(number, most_of(name));
+                options.receive_buffer = buffer_bytes(number, most_of(name), MIN_RECEIVE_BUFFER);
             }
             SO_SNDBUF | SO_SNDBUFFORCE => {
                 drop(options);
-                self.buffer.set_limit(buffer_bytes(number, most_of(name)));
+                self.buffer.set_limit(buffer_bytes(number, most_of(name), MIN_SEND_BUFFER));
             }
             SO_RCVLOWAT => {
                 let low_water = if number < 0 { i32::MAX } else { number };
@@ -151,14 +154,16 @@ impl UnixSocket {
 }
 
 /// The kernel doubles what it is asked for, "to allow space for bookkeeping overhead" (`socket(7)`).
-fn buffer_bytes(asked: i32, most: usize) -> usize {
-    (usize::try_from(asked).unwrap_or(0).min(most) * 2).max(2 * MIN_BUFFER)
+/// A negative size is a large one, and none where the limit does not hold (`sk_setsockopt` in `net/core/sock.c`).
+fn buffer_bytes(asked: i32, most: usize, least: usize) -> usize {
+    let asked = if most == FORCED_MAX { asked.max(0) as usize } else { asked as u32 as usize };
+    (asked.min(most) * 2).max(least)
 }
 
 /// The limit that holds for an option that sets a buffer's size.
 const fn most_of(name: i32) -> usize {
     match name {
-        SO_SNDBUFFORCE | SO_RCVBUFFORCE => i32::MAX as usize / 2,
+        SO_SNDBUFFORCE | SO_RCVBUFFORCE => FORCED_MAX,
         _ => MAX_BUFFER,
     }
 }
