@@ -267,6 +267,7 @@ impl TcpSocket {
     fn register(&self, key: FlowKey) -> Result<Receiver, Option<Flow>> {
         let net = self.net();
         let (channel, receiver) = Channel::new(CHANNEL_PACKETS, Handle::boxed(&self.shared));
+        *self.shared.channel.lock() = Arc::downgrade(&channel);
         match net.flows.insert(key, Flow::Channel(channel)) {
             Ok(()) => {
                 *self.shared.kept.lock() = self.this.upgrade();

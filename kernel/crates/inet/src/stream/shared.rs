@@ -7,7 +7,7 @@ use alloc::{
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use ksync::{SpinLock, TimerTarget};
-use netchannels::{Consumer, Interest};
+use netchannels::{Channel, Consumer, Interest};
 use vfs::PollEvents;
 
 use super::{Kept, TcpSocket};
@@ -42,13 +42,21 @@ pub struct Shared {
     socket: Weak<TcpSocket>,
     /// The socket itself, while the table of flows has it.
     pub kept: Kept,
+    /// The connection's channel; weak, since the channel holds this.
+    pub channel: SpinLock<Weak<Channel>>,
     /// The timer has fired, and the worker is to come.
     timer_fired: AtomicBool,
 }
 
 impl Shared {
     pub fn new(core: SocketCore, socket: Weak<TcpSocket>) -> Arc<Self> {
-        Arc::new(Self { core, socket, kept: SpinLock::new(None), timer_fired: AtomicBool::new(false) })
+        Arc::new(Self {
+            core,
+            socket,
+            kept: SpinLock::new(None),
+            channel: SpinLock::new(Weak::new()),
+            timer_fired: AtomicBool::new(false),
+        })
     }
 }
 
@@ -61,8 +69,9 @@ impl Deferred for Shared {
     }
 
     fn check(&self) -> bool {
-        // Whether something lies there, the lock has to be taken to know; then it is as well worked off.
-        true
+        // Without the socket's lock: most often a thread has come meanwhile.
+        let channel = self.channel.lock().upgrade();
+        channel.is_some_and(|channel| channel.begin_check())
     }
 }
 
