@@ -8,7 +8,7 @@ use std::{
 use super::{
     Fixture, Verdict, expect,
     guest::{Guest, PATIENCE, Running},
-    wire::{free_port, gateway},
+    wire::{Hub, free_port, gateway},
     zookeeper::{client, four_letters, wait_until_well},
 };
 
@@ -17,7 +17,7 @@ const WRITES: usize = 50;
 
 /// The leader's machine is killed while a client writes. Another is elected, and what was acknowledged is there.
 pub fn loses_its_leader(fixture: &Fixture) -> Verdict {
-    let group = format!("mcast=230.0.0.1:{}", free_port()?);
+    let hub = Hub::new(4)?;
     let ports = [free_port()?, free_port()?, free_port()?];
     let forward =
         |(number, port): (usize, &u16)| format!(",hostfwd=tcp:127.0.0.1:{port}-10.1.0.{}:2181", number + 1);
@@ -26,13 +26,22 @@ pub fn loses_its_leader(fixture: &Fixture) -> Verdict {
         &format!(
             "user,id=user,net=10.1.0.0/24,host=10.1.0.254,dns=10.1.0.253,dhcpstart=10.1.0.200{forwards}"
         ),
-        &format!("socket,id=link,{group},localaddr=127.0.0.1"),
+        &{
+            let (ours, theirs) = hub.ends(0)?;
+            format!(
+                "dgram,id=link,local.type=inet,local.host=127.0.0.1,local.port={},\
+                 remote.type=inet,remote.host=127.0.0.1,remote.port={}",
+                theirs.port(),
+                ours.port()
+            )
+        },
     )?;
     let members: Vec<String> = (1..=3).map(|n| format!("server.{n}=10.1.0.{n}:2888:3888")).collect();
     let mut guests: Vec<Option<Guest>> = Vec::new();
     for number in 1..=3 {
         let (ip, id) = (format!("10.1.0.{number}/24"), format!("myid={number}"));
-        let link = format!("socket:{group}");
+        let (ours, theirs) = hub.ends(number)?;
+        let link = format!("socket:dgram={ours},local={theirs}");
         let mut args = vec![id.as_str()];
         args.extend(members.iter().map(String::as_str));
         let options = ["--net", &link, "--ip", &ip, "--gateway", "10.1.0.254", "-m", "640M", "-c", "2"];
