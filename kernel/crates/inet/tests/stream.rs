@@ -1,5 +1,7 @@
 //! TCP sockets over the whole stack, with real threads.
 
+#![expect(clippy::vec_box, reason = "links take packets so")]
+
 #[path = "stream/machine.rs"]
 mod machine;
 
