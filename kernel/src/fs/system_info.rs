@@ -20,8 +20,8 @@ use linux_abi::{
     process::Resource,
 };
 use proc_fs::{
-    Area, CpuDescription, CpuTimes, DescriptorState, IoCounts, Limit, MemoryUse, MountLine, NetworkFile, ProcessMemory,
-    ProcessSettings, ProcessSignals, SystemInfo, ThreadInfo, Usage,
+    Area, CpuDescription, CpuTimes, DescriptorState, IoCounts, Limit, MemoryUse, MountLine, NetworkFile,
+    ProcessMemory, ProcessSettings, ProcessSignals, SystemInfo, ThreadInfo, Usage,
 };
 use spin::{LazyLock, Once};
 use vfs::{FileSystem, FinalLink, Mount, Path};
