@@ -483,6 +483,11 @@ impl Joiner {
             full(packet);
             return;
         }
+        let has_place = |tail: &(PageRef, usize)| packet.len() <= PAGE_SIZE - tail.1;
+        if packet.body().is_empty() && !self.tail.as_ref().is_some_and(has_place) {
+            self.add_head(packet, full);
+            return;
+        }
         let mut at = 0;
         while at < packet.len() {
             let tail = self.tail.take().or_else(|| Some((PageRef::try_new_zeroed().ok()?, 0)));
@@ -508,6 +513,19 @@ impl Joiner {
                 self.tail = Some((page, used + len));
             }
         }
+    }
+
+    /// Adds a packet without frames: a frame made for it would be more than it takes now.
+    fn add_head(&mut self, packet: Box<Packet>, full: &mut dyn FnMut(Box<Packet>)) {
+        if let Some(joined) = &mut self.packet
+            && joined.body().is_empty()
+            && joined.head_room_behind() >= packet.len()
+        {
+            joined.append_head(packet.len()).copy_from_slice(packet.head());
+            return;
+        }
+        self.finish(full);
+        self.packet = Some(packet);
     }
 
     fn give_out(&mut self, full: &mut dyn FnMut(Box<Packet>)) {

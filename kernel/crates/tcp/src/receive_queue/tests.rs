@@ -139,3 +139,19 @@ fn single_bytes_are_copied_together() {
     assert!(buffer.iter().enumerate().all(|(n, &value)| value == byte(n as u64)));
     assert_eq!(queue.memory_bytes(), 0);
 }
+
+#[test]
+fn copying_together_takes_no_more_memory() {
+    frames::host::init();
+    let mut queue = ReceiveQueue::new(0);
+    // Single bytes with gaps between them, which fit heads; then one that needs a frame.
+    for start in (10..30).step_by(2) {
+        queue.insert(start, packet(start, 1), usize::MAX);
+    }
+    queue.insert(40, packet(40, 1000), usize::MAX);
+    let before = queue.memory_bytes();
+    queue.collapse();
+    assert!(queue.memory_bytes() <= before, "{} {before}", queue.memory_bytes());
+    assert_eq!(queue.insert(0, packet(0, 40), usize::MAX), Placed::InOrder);
+    assert_eq!(queue.next(), 1040);
+}
