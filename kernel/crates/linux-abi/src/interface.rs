@@ -119,10 +119,10 @@ mod tests {
     fn layouts_and_numbers_are_libcs() {
         assert_eq!(size_of::<Ifreq>(), size_of::<libc::ifreq>());
         assert_eq!(size_of::<Ifconf>(), size_of::<libc::ifconf>());
-        assert_eq!(request::SIOCGIFHWADDR as u64, libc::SIOCGIFHWADDR as u64);
-        assert_eq!(request::SIOCGIFINDEX as u64, libc::SIOCGIFINDEX as u64);
-        assert_eq!(request::SIOCGIFMTU as u64, libc::SIOCGIFMTU as u64);
-        assert_eq!(request::FIONREAD as u64, libc::FIONREAD as u64);
+        assert_eq!(request::SIOCGIFHWADDR as u64, libc::SIOCGIFHWADDR);
+        assert_eq!(request::SIOCGIFINDEX as u64, libc::SIOCGIFINDEX);
+        assert_eq!(request::SIOCGIFMTU as u64, libc::SIOCGIFMTU);
+        assert_eq!(request::FIONREAD as u64, libc::FIONREAD);
         assert_eq!(InterfaceFlags::MULTICAST.bits(), libc::IFF_MULTICAST as u32);
         assert_eq!(InterfaceFlags::LOWER_UP.bits(), libc::IFF_LOWER_UP as u32);
         assert_eq!(ARPHRD_LOOPBACK, libc::ARPHRD_LOOPBACK);
