@@ -48,11 +48,11 @@ unsafe impl Source for FrameSource {
         if wanted > frames::MAX_ORDER {
             return Err(());
         }
-        // The interrupt mask of our lock keeps the frame allocator from waiting for reclaim here.
+        // Under our lock nothing can be reclaimed, so there is a reserve. A chunk of it is enough for a while.
         let order = wanted.max(CHUNK_ORDER);
-        let (address, order) = match frames::alloc_frames(order) {
+        let (address, order) = match frames::try_alloc_frames(order) {
             Ok(address) => (address, order),
-            Err(_) => (frames::alloc_frames(wanted).map_err(|_| ())?, wanted),
+            Err(_) => (frames::alloc_reserved_frames(wanted).map_err(|_| ())?, wanted),
         };
         let size = frames::PAGE_SIZE << order;
         TAKEN.fetch_add(size, Ordering::Relaxed);

@@ -113,7 +113,7 @@ static void arguments(void) {
     CALL("connect, too short", connect(fd, (struct sockaddr *)&address, 1));
     CALL("send, data unmapped", v4_send(fd, UNMAPPED, 4, INADDR_LOOPBACK, port_of(fd)));
     CALL("send out of band", send(fd, "x", 1, MSG_OOB));
-    CALL("broadcast without leave", v4_send(fd, "x", 1, INADDR_BROADCAST, 9));
+    CALL("broadcast without leave", v4_send(fd, "x", 1, 0x7fffffff, 9));
     CALL("send to ourselves", v4_send(fd, "x", 1, INADDR_LOOPBACK, port_of(fd)));
     REQUIRE(await_input(fd) == 1);
     CALL("receive to unmapped memory", recv(fd, UNMAPPED, 4, 0));

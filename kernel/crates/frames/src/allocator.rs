@@ -25,6 +25,10 @@ const MAX_REGIONS: usize = 64;
 const RECLAIM_ROUNDS: usize = 16;
 /// Least number of frames to reclaim at once: going through a cache for one page does not pay.
 const RECLAIM_FRAMES: usize = 64;
+/// The share of all frames that is kept for those who can neither wait for reclaim nor fail, and its largest size:
+/// 8 MiB. Everybody else has memory reclaimed before it is touched (Linux's `min_free_kbytes`).
+const RESERVE_SHARE: usize = 128;
+const MAX_RESERVE_FRAMES: usize = 2048;
 
 /// Numbers of frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub(crate) struct FrameAllocator {
     layout: spin::Once<Layout>,
     arenas: [SpinLock<Arena>; MAX_ARENAS],
     caches: [CpuCache; MAX_CPUS],
+    /// Free frames in the arenas, as of a moment ago.
+    free: AtomicUsize,
 }
 
 struct Layout {
@@ -60,6 +66,7 @@ impl FrameAllocator {
             layout: spin::Once::new(),
             arenas: [const { SpinLock::new(Arena::new()) }; MAX_ARENAS],
             caches: [const { CpuCache::new() }; MAX_CPUS],
+            free: AtomicUsize::new(0),
         }
     }
 
@@ -108,6 +115,7 @@ impl FrameAllocator {
                 let section_end = (start + 1).next_multiple_of(crate::frame_table::SECTION_FRAMES);
                 let end = section_end.min(region.end);
                 self.arenas[layout.table.arena_of(start)].lock().add_range(layout.memory(), start..end);
+                self.free.fetch_add((end - start) as usize, Ordering::Relaxed);
                 start = end;
             }
         }
@@ -127,7 +135,7 @@ impl FrameAllocator {
         &self.caches[platform::cpu_index() % MAX_CPUS].0
     }
 
-    /// A block without asking for memory back. The block's first frame has one reference.
+    /// A block without asking for memory back, even from the reserve. The block's first frame has one reference.
     pub(crate) fn try_alloc(&self, order: u32) -> Option<u32> {
         assert!(order <= MAX_ORDER, "no blocks of order {order}");
         let frame = if order == 0 { self.alloc_single() } else { self.alloc_from_arenas(order) }?;
@@ -135,16 +143,33 @@ impl FrameAllocator {
         Some(frame)
     }
 
+    /// Like [`try_alloc`](Self::try_alloc), but not from the reserve.
+    fn try_alloc_keeping_reserve(&self, order: u32) -> Option<u32> {
+        if self.missing_frames(order) == 0 {
+            return self.try_alloc(order);
+        }
+        if order > 0 {
+            return None;
+        }
+        // What is in a cache has left the arenas, and is no reserve.
+        let frame = self.pop_cached(&mut self.cache().lock())?;
+        self.info(frame).references.store(1, Ordering::Relaxed);
+        Some(frame)
+    }
+
+    /// How many frames have to become free before a block is not from the reserve.
+    fn missing_frames(&self, order: u32) -> usize {
+        let reserve = (self.layout().total_frames / RESERVE_SHARE).min(MAX_RESERVE_FRAMES);
+        (reserve + (1 << order)).saturating_sub(self.free.load(Ordering::Relaxed))
+    }
+
     fn alloc_single(&self) -> Option<u32> {
-        let layout = self.layout();
         {
             let mut cache = self.cache().lock();
             if cache.len() == 0 {
                 self.refill(&mut cache);
             }
-            if let Some(frame) = cache.pop() {
-                debug_assert_eq!(layout.table.info(frame).state(), FrameState::Cached);
-                layout.table.info(frame).set_state(FrameState::Allocated(0));
+            if let Some(frame) = self.pop_cached(&mut cache) {
                 return Some(frame);
             }
         }
@@ -153,8 +178,16 @@ impl FrameAllocator {
         self.alloc_from_arenas(0)
     }
 
+    fn pop_cached(&self, cache: &mut FrameStack) -> Option<u32> {
+        let frame = cache.pop()?;
+        debug_assert_eq!(self.info(frame).state(), FrameState::Cached);
+        self.info(frame).set_state(FrameState::Allocated(0));
+        Some(frame)
+    }
+
     fn refill(&self, cache: &mut FrameStack) {
         let layout = self.layout();
+        let had = cache.len();
         for arena in self.arenas_by_preference() {
             let mut arena = arena.lock();
             while cache.len() < BATCH {
@@ -166,6 +199,7 @@ impl FrameAllocator {
                 break;
             }
         }
+        self.free.fetch_sub(cache.len() - had, Ordering::Relaxed);
     }
 
     /// The arenas, beginning with the one that this CPU shares with the fewest others.
@@ -177,11 +211,13 @@ impl FrameAllocator {
 
     fn alloc_from_arenas(&self, order: u32) -> Option<u32> {
         let memory = self.layout().memory();
-        self.arenas_by_preference().find_map(|arena| arena.lock().alloc(memory, order))
+        let frame = self.arenas_by_preference().find_map(|arena| arena.lock().alloc(memory, order))?;
+        self.free.fetch_sub(1 << order, Ordering::Relaxed);
+        Some(frame)
     }
 
     fn alloc(&self, order: u32) -> Result<u32, OutOfMemory> {
-        if let Some(frame) = self.try_alloc(order) {
+        if let Some(frame) = self.try_alloc_keeping_reserve(order) {
             return Ok(frame);
         }
         self.alloc_by_reclaim(order)
@@ -192,15 +228,16 @@ impl FrameAllocator {
         for _ in 0..RECLAIM_ROUNDS {
             // Frames in caches are neither merged nor seen by the larger orders.
             self.drain_caches();
-            if let Some(frame) = self.try_alloc(order) {
+            if let Some(frame) = self.try_alloc_keeping_reserve(order) {
                 return Ok(frame);
             }
-            if reclaim::reclaim(RECLAIM_FRAMES.max(1 << order)) == Outcome::GiveUp {
+            let wanted = RECLAIM_FRAMES.max(1 << order) + self.missing_frames(order);
+            if reclaim::reclaim(wanted) == Outcome::GiveUp {
                 break;
             }
         }
         self.drain_caches();
-        self.try_alloc(order).ok_or(OutOfMemory)
+        self.try_alloc_keeping_reserve(order).ok_or(OutOfMemory)
     }
 
     /// Gives back a block that nobody has a reference to.
@@ -221,14 +258,17 @@ impl FrameAllocator {
             cache.push(frame);
         } else {
             self.arenas[layout.table.arena_of(frame)].lock().free(layout.memory(), frame, order);
+            self.free.fetch_add(1 << order, Ordering::Relaxed);
         }
     }
 
     fn drain(&self, cache: &mut FrameStack, count: usize) {
         let layout = self.layout();
+        let had = cache.len();
         cache.take_coldest(count, |frame| {
             self.arenas[layout.table.arena_of(frame)].lock().free(layout.memory(), frame, 0);
         });
+        self.free.fetch_add(had - cache.len(), Ordering::Relaxed);
     }
 
     fn drain_caches(&self) {
@@ -294,6 +334,11 @@ pub fn alloc_frames(order: u32) -> Result<PhysAddr, OutOfMemory> {
 /// Like [`alloc_frames`], and fails rather than ask for memory back: for blocks that are a bonus,
 /// such as huge pages.
 pub fn try_alloc_frames(order: u32) -> Result<PhysAddr, OutOfMemory> {
+    FRAMES.try_alloc_keeping_reserve(order).map(PhysAddr::of_frame).ok_or(OutOfMemory)
+}
+
+/// Like [`try_alloc_frames`], from the reserve too: for the kernel's own heap, most of whose users cannot fail.
+pub fn alloc_reserved_frames(order: u32) -> Result<PhysAddr, OutOfMemory> {
     FRAMES.try_alloc(order).map(PhysAddr::of_frame).ok_or(OutOfMemory)
 }
 

@@ -157,8 +157,12 @@ fn reclaim_is_asked_before_failure_and_does_not_recurse() {
         let count = wanted.min(list.len());
         list.drain(..count).count()
     });
-    for _ in 0..100 {
-        taken.push(crate::PageRef::new_zeroed().unwrap());
+    let before = taken.len();
+    while let Ok(page) = crate::PageRef::new_zeroed() {
+        taken.push(page);
     }
-    assert_eq!(crate::PageRef::new_zeroed(), Err(OutOfMemory));
+    // A CPU's cache takes a batch at a time, which may have come from the reserve.
+    assert!((100 - BATCH..=100).contains(&(taken.len() - before)), "{}", taken.len() - before);
+    assert!(RECLAIMABLE.lock().is_empty());
+    assert!(alloc_reserved_frames(0).is_ok(), "the reserve is not for everybody");
 }

@@ -36,7 +36,9 @@ pub mod host;
 mod page_ref;
 mod reclaim;
 
-pub use allocator::{Statistics, alloc_frames, free_frames, init, statistics, try_alloc_frames};
+pub use allocator::{
+    Statistics, alloc_frames, alloc_reserved_frames, free_frames, init, statistics, try_alloc_frames,
+};
 pub use page_ref::{Block, PageRef};
 pub use reclaim::register_reclaimer;
 

@@ -14,7 +14,7 @@ use crate::{
 
 /// Most pages that one file gives at a time.
 const MAX_BITE_PAGES: usize = 256;
-/// Most pages looked at for that.
+/// Most pages looked at with the lock held.
 const MAX_PASSED_PAGES: usize = 4096;
 
 /// All caches, and the one where the next eviction begins.
@@ -40,15 +40,15 @@ pub fn evict(wanted: usize) -> usize {
     let Some(mut registry) = REGISTRY.try_lock() else { return 0 };
     let count = registry.caches.len();
     let mut evicted = 0;
-    // Twice round: the first time takes away the second chances.
-    for _ in 0..2 * count {
+    // The first round takes second chances away, the second takes the pages; a third, for hands were under way.
+    for _ in 0..3 * count {
         if evicted >= wanted {
             break;
         }
         let index = registry.next % count;
         registry.next = index + 1;
         if let Some(cache) = registry.caches[index].upgrade() {
-            evicted += cache.evict(wanted - evicted);
+            evicted += cache.sweep(wanted - evicted);
         }
     }
     evicted
@@ -61,21 +61,32 @@ pub fn totals() -> (usize, usize) {
 }
 
 impl PageCache {
-    /// Evicts up to `wanted` pages of this file.
-    fn evict(&self, wanted: usize) -> usize {
-        let Some(mut state) = self.state.try_lock() else { return 0 };
-        let mut gone = Vec::new();
-        // A fixed bite at a time, so that little has to be allocated where memory is short.
-        let bite = wanted.min(MAX_BITE_PAGES);
-        if gone.try_reserve(bite).is_err() {
-            return 0;
+    /// Evicts up to `wanted` pages of this file, between the hand and the file's end.
+    fn sweep(&self, wanted: usize) -> usize {
+        let mut evicted = 0;
+        while evicted < wanted
+            && let Some(bite) = self.bite(wanted - evicted)
+        {
+            evicted += bite.evicted;
+            if bite.came_round {
+                break;
+            }
         }
+        evicted
+    }
+
+    /// Evicts a few pages at a time, so that little has to be allocated where memory is short. `None`: not now.
+    fn bite(&self, wanted: usize) -> Option<Bite> {
+        let mut state = self.state.try_lock()?;
+        let size = wanted.min(MAX_BITE_PAGES);
+        let mut gone = Vec::new();
+        gone.try_reserve(size).ok()?;
         let State { pages, dirty, hand, .. } = &mut *state;
         let mut indices = [0; MAX_BITE_PAGES];
         let mut chosen = 0;
         let mut next_hand = 0;
         for (passed, (index, cached)) in pages.range_mut(*hand..).enumerate() {
-            if chosen == bite || passed == MAX_PASSED_PAGES {
+            if chosen == size || passed == MAX_PASSED_PAGES {
                 next_hand = *index;
                 break;
             }
@@ -90,6 +101,13 @@ impl PageCache {
         *hand = next_hand;
         gone.extend(indices[..chosen].iter().filter_map(|index| pages.remove(index)));
         drop(state);
-        gone.len()
+        Some(Bite { evicted: gone.len(), came_round: next_hand == 0 })
     }
+}
+
+/// What a look at some of a file's pages led to.
+struct Bite {
+    evicted: usize,
+    /// The hand is at the file's beginning again.
+    came_round: bool,
 }
