@@ -6,10 +6,10 @@ mod errors;
 mod output;
 mod queue;
 
-pub(crate) use control::{SendControl, control_of, interface_of};
+pub(crate) use control::{SendControl, hand_over};
 pub(crate) use errors::{QueuedError, meaning};
-pub(crate) use output::{Destination, copy_payload};
-pub(crate) use queue::{Arrived, Inbox, Taken};
+pub(crate) use output::{Destination, LEN_MAX, copy_payload, message_len};
+pub(crate) use queue::{Arrived, Inbox};
 
 use vfs::PollEvents;
 

@@ -35,7 +35,7 @@ pub(crate) use incoming::{deliver, icmp_error};
 
 use crate::{
     Common, ConflictRule, Endpoint, Family, Net, PortClaim, PortRange, PortTable, SocketCore,
-    datagram::{Destination, Inbox, SendControl, Shut, Taken, control_of, interface_of, readiness},
+    datagram::{Destination, Inbox, SendControl, Shut, hand_over, readiness},
     socket_core::read_number,
 };
 
@@ -243,12 +243,11 @@ impl Socket for RawSocket {
     }
 
     fn local_address(&self) -> Result<Vec<u8>, Errno> {
-        Ok(self.core.endpoints().local.encode(self.core.family))
+        Ok(self.core.local_address())
     }
 
     fn peer_address(&self) -> Result<Vec<u8>, Errno> {
-        let remote = self.core.endpoints().remote.ok_or(Errno::ENOTCONN)?;
-        Ok(remote.encode(self.core.family))
+        self.core.peer_address()
     }
 
     fn send(
@@ -284,17 +283,7 @@ impl Socket for RawSocket {
             (inner.shut.receiving && blocking == Blocking::Yes).then_some(Ok(None))
         })?;
         let Some((arrived, dropped)) = found else { return Ok(Received::default()) };
-        let Taken { len, flags } = Taken::copy(&arrived, dst, flags)?;
-        let mut source = arrived.source;
-        if source.needs_scope() {
-            source.scope = interface_of(&self.core, &arrived);
-        }
-        Ok(Received {
-            len,
-            flags,
-            address: Some(source.encode(self.core.family)),
-            control: control_of(&self.core, &arrived, dropped),
-        })
+        hand_over(&self.core, &arrived, dropped, dst, flags)
     }
 
     fn shutdown(&self, how: ShutdownHow) -> Result<(), Errno> {

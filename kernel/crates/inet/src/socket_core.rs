@@ -116,6 +116,17 @@ impl SocketCore {
         *self.endpoints.lock()
     }
 
+    /// Its own address, as the application gets it.
+    pub fn local_address(&self) -> Vec<u8> {
+        self.endpoints().local.encode(self.family)
+    }
+
+    /// Its peer's address: `ENOTCONN`.
+    pub fn peer_address(&self) -> Result<Vec<u8>, Errno> {
+        let remote = self.endpoints().remote.ok_or(Errno::ENOTCONN)?;
+        Ok(remote.encode(self.family))
+    }
+
     /// Changes the addresses.
     pub fn update_endpoints(&self, change: impl FnOnce(&mut Endpoints)) {
         change(&mut self.endpoints.lock());

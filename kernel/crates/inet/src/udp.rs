@@ -36,7 +36,7 @@ pub(crate) use header::Bad;
 
 use crate::{
     Common, Endpoint, Family, Net, PortClaim, SocketCore,
-    datagram::{Arrived, Inbox, READABLE, SendControl, Shut, Taken, control_of, interface_of, readiness},
+    datagram::{Arrived, Inbox, READABLE, SendControl, Shut, hand_over, readiness},
 };
 
 /// A UDP socket.
@@ -218,17 +218,7 @@ impl UdpSocket {
             (inner.shut.receiving && blocking == Blocking::Yes).then_some(Ok(None))
         })?;
         let Some((arrived, dropped)) = found else { return Ok(Received::default()) };
-        let Taken { len, flags } = Taken::copy(&arrived, dst, flags)?;
-        let mut source = arrived.source;
-        if source.needs_scope() {
-            source.scope = interface_of(&self.core, &arrived);
-        }
-        Ok(Received {
-            len,
-            flags,
-            address: Some(source.encode(self.core.family)),
-            control: control_of(&self.core, &arrived, dropped),
-        })
+        hand_over(&self.core, &arrived, dropped, dst, flags)
     }
 }
 
@@ -270,12 +260,11 @@ impl Socket for UdpSocket {
     }
 
     fn local_address(&self) -> Result<Vec<u8>, Errno> {
-        Ok(self.core.endpoints().local.encode(self.core.family))
+        Ok(self.core.local_address())
     }
 
     fn peer_address(&self) -> Result<Vec<u8>, Errno> {
-        let remote = self.core.endpoints().remote.ok_or(Errno::ENOTCONN)?;
-        Ok(remote.encode(self.core.family))
+        self.core.peer_address()
     }
 
     fn send(

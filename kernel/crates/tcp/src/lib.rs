@@ -31,7 +31,6 @@ extern crate alloc;
 mod congestion;
 mod connection;
 mod cookie;
-mod info;
 mod listener;
 mod options;
 mod range_set;
@@ -46,7 +45,6 @@ mod time_wait;
 
 pub use congestion::Algorithm;
 pub use connection::{Connection, IcmpError, Linger, ReadMode, Readiness, Shutdown, State, WriteFlags};
-pub use info::Info;
 pub use listener::{AcceptQueue, Listener, Verdict};
 pub use options::{BufferGrowth, BufferSize, Options, limits};
 pub use secrets::{Isn, Secrets};

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
 
-use ipc::socket::Control;
+use ipc::socket::{Control, Received};
 use linux_abi::{
     Errno,
     inet::{
@@ -17,14 +17,15 @@ use linux_abi::{
         udp_option::UDP_SEGMENT,
     },
     socket::{
-        SOL_SOCKET,
+        MessageFlags, SOL_SOCKET,
         option::{SO_MARK, SO_RXQ_OVFL, SO_TIMESTAMP, SO_TIMESTAMPNS},
     },
     time::{Timespec, Timeval},
 };
+use vfs::ReadDst;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::Arrived;
+use super::{Arrived, queue::Taken};
 use crate::{
     Family, SocketCore, Switches, Timestamps,
     options::{ReceiveV4, ReceiveV6},
@@ -162,8 +163,29 @@ fn number(level: i32, kind: i32, value: i32) -> Control {
     other(level, kind, &value.to_ne_bytes())
 }
 
+/// Gives the application a datagram, and what comes with it; `dropped` is how many were lost before.
+pub(crate) fn hand_over(
+    core: &SocketCore,
+    arrived: &Arrived,
+    dropped: u32,
+    dst: &mut dyn ReadDst,
+    flags: MessageFlags,
+) -> Result<Received, Errno> {
+    let Taken { len, flags } = Taken::copy(arrived, dst, flags)?;
+    let mut source = arrived.source;
+    if source.needs_scope() {
+        source.scope = interface_of(core, arrived);
+    }
+    Ok(Received {
+        len,
+        flags,
+        address: Some(source.encode(core.family)),
+        control: control_of(core, arrived, dropped),
+    })
+}
+
 /// The control data that come with a datagram, as the socket's options ask; `dropped` is how many were lost before.
-pub(crate) fn control_of(core: &SocketCore, arrived: &Arrived, dropped: u32) -> Vec<Control> {
+fn control_of(core: &SocketCore, arrived: &Arrived, dropped: u32) -> Vec<Control> {
     let (v4, v6, timestamps, counts_drops) = core.with(|options| {
         (
             options.ip.receive,
@@ -264,7 +286,7 @@ fn add_ipv6(
 
 /// Where a datagram came in. What came through a channel does not say; then it is the interface that has the
 /// destination's address.
-pub(crate) fn interface_of(core: &SocketCore, arrived: &Arrived) -> u32 {
+fn interface_of(core: &SocketCore, arrived: &Arrived) -> u32 {
     if arrived.interface != 0 {
         return arrived.interface;
     }

@@ -18,6 +18,21 @@ use crate::{Endpoint, SocketCore, Switches, options::path_mtu_discovery};
 /// Room that IP and the link need in front of what a transport sends, fragments' headers included.
 const FRONT_ROOM: usize = 62;
 
+/// The longest datagram of either version, without headers of IP: its length has 16 bits.
+pub(crate) const LEN_MAX: usize = 0xffff;
+
+/// How long the message of a call is, which the protocols of datagrams have no out-of-band data in.
+pub(crate) fn message_len(src: &dyn WriteSrc, flags: MessageFlags) -> Result<usize, Errno> {
+    let len = src.remaining();
+    if len > LEN_MAX {
+        return Err(Errno::EMSGSIZE);
+    }
+    if flags.contains(MessageFlags::OOB) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    Ok(len)
+}
+
 /// Where a datagram goes, and how.
 pub(crate) struct Destination {
     pub(crate) endpoint: Endpoint,

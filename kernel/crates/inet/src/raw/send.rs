@@ -4,18 +4,16 @@ use alloc::{boxed::Box, vec::Vec};
 use core::net::IpAddr;
 
 use ipc::socket::SendOptions;
-use linux_abi::{Errno, socket::MessageFlags};
+use linux_abi::Errno;
 use packet::{Checksum, Packet, internet_checksum};
 use vfs::WriteSrc;
 
 use super::{RawMode, RawSocket};
 use crate::{
     Endpoint, Family,
-    datagram::{Destination, SendControl, copy_payload},
+    datagram::{Destination, SendControl, copy_payload, message_len},
 };
 
-/// The longest datagram, its IP header not counted.
-const LEN_MAX: usize = 0xffff;
 /// Where ICMP's checksum is.
 const ICMP_CHECKSUM: u16 = 2;
 /// The header of an echo request: type, code, checksum, identifier, sequence number.
@@ -30,13 +28,7 @@ impl RawSocket {
         src: &mut dyn WriteSrc,
         options: SendOptions<'_>,
     ) -> Result<usize, Errno> {
-        let len = src.remaining();
-        if len > LEN_MAX {
-            return Err(Errno::EMSGSIZE);
-        }
-        if options.flags.contains(MessageFlags::OOB) {
-            return Err(Errno::EOPNOTSUPP);
-        }
+        let len = message_len(src, options.flags)?;
         let to = match options.address {
             Some(address) => self.decode_destination(address)?,
             None => None,

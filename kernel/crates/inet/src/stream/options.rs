@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 use ksync::platform;
 use linux_abi::{
     Errno,
-    inet::{level::SOL_TCP, tcp_option::*},
+    inet::{TcpInfo, level::SOL_TCP, tcp_option::*},
     socket::{SOL_SOCKET, option::*},
 };
-use tcp::{Algorithm, BufferSize, Info, Options, State, limits};
+use tcp::{Algorithm, BufferSize, Options, State, limits};
+use zerocopy::IntoBytes;
 
 use super::{Role, TcpSocket};
 use crate::{BufferLock, Switches};
@@ -97,7 +98,7 @@ impl TcpSocket {
         if name == TCP_INFO {
             let mut info = match inner.stream() {
                 Some(stream) => stream.connection.info(platform::now_ns()),
-                None => Info::default(),
+                None => TcpInfo::default(),
             };
             info.state = state as u8;
             if let Some((waiting, backlog)) = lengths {
@@ -105,7 +106,7 @@ impl TcpSocket {
                 info.unacked = waiting as u32;
                 info.sacked = backlog as u32;
             }
-            return Ok(info.linux_bytes().to_vec());
+            return Ok(info.as_bytes().to_vec());
         }
         let options = match &inner.role {
             Role::Stream(stream) => stream.connection.options(),

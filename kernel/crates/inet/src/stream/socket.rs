@@ -41,8 +41,7 @@ impl Socket for TcpSocket {
     }
 
     fn local_address(&self) -> Result<Vec<u8>, Errno> {
-        let core = self.core();
-        Ok(core.endpoints().local.encode(core.family))
+        Ok(self.core().local_address())
     }
 
     fn peer_address(&self) -> Result<Vec<u8>, Errno> {
@@ -51,9 +50,7 @@ impl Socket for TcpSocket {
         if matches!(state, None | Some(State::Closed | State::SynSent)) {
             return Err(Errno::ENOTCONN);
         }
-        let core = self.core();
-        let remote = core.endpoints().remote.ok_or(Errno::ENOTCONN)?;
-        Ok(remote.encode(core.family))
+        self.core().peer_address()
     }
 
     fn send(

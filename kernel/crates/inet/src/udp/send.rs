@@ -13,11 +13,9 @@ use super::{
 };
 use crate::{
     Endpoint, Family, Switches,
-    datagram::{Destination, QueuedError, SendControl, copy_payload},
+    datagram::{Destination, LEN_MAX, QueuedError, SendControl, copy_payload, message_len},
 };
 
-/// The longest datagram of either version, without headers of IP: its length has 16 bits.
-const LEN_MAX: usize = 0xffff;
 /// The most datagrams that one call's data are cut into (`UDP_MAX_SEGMENTS`).
 const SEGMENTS_MAX: usize = 128;
 /// Bytes of the IP headers.
@@ -30,13 +28,7 @@ impl UdpSocket {
         src: &mut dyn WriteSrc,
         options: SendOptions<'_>,
     ) -> Result<usize, Errno> {
-        let len = src.remaining();
-        if len > LEN_MAX {
-            return Err(Errno::EMSGSIZE);
-        }
-        if options.flags.contains(MessageFlags::OOB) {
-            return Err(Errno::EOPNOTSUPP);
-        }
+        let len = message_len(src, options.flags)?;
         let named = match options.address {
             Some(address) => self.decode_destination(address)?,
             None => None,

@@ -1,9 +1,9 @@
 //! What a connection tells of itself.
 
-use linux_abi::Errno;
+use linux_abi::{Errno, inet::TcpInfo};
 
 use super::{Connection, Readiness, State, Urgent, create::announced_mss, recovery::Phase};
-use crate::{Info, Options, TimeWait, Tuple};
+use crate::{Options, TimeWait, Tuple};
 
 impl Connection {
     /// The addresses.
@@ -145,14 +145,14 @@ impl Connection {
     }
 
     /// `TCP_INFO`.
-    pub fn info(&self, now_ns: u64) -> Info {
+    pub fn info(&self, now_ns: u64) -> TcpInfo {
         let mss = u64::from(self.mss.max(1));
         let segments = |bytes: u64| bytes.div_ceil(mss) as u32;
         let us = |ns: u64| (ns / 1000).min(u32::MAX.into()) as u32;
         let ms_since = |at_ns: u64| (now_ns.saturating_sub(at_ns) / 1_000_000) as u32;
         let flag = |is_so: bool, bit: u8| if is_so { bit } else { 0 };
         let counters = &self.counters;
-        Info {
+        TcpInfo {
             state: self.state as u8,
             ca_state: match self.recovery.phase {
                 Phase::Open if self.board.sacked_bytes() > 0 => 1,
@@ -166,8 +166,7 @@ impl Connection {
             options: flag(self.timestamps.is_some(), 1)
                 | flag(self.has_sack, 2)
                 | flag(self.has_window_scaling, 4),
-            snd_wscale: self.send_shift,
-            rcv_wscale: self.receive_shift,
+            wscale: self.send_shift & 15 | self.receive_shift << 4,
             rto: us(self.rtt.timeout(self.timers.backoff)),
             ato: us(super::timer::DELAYED_ACK_NS),
             snd_mss: self.mss,
@@ -175,9 +174,9 @@ impl Connection {
             unacked: segments(self.board.total_bytes()),
             sacked: segments(self.board.sacked_bytes()),
             lost: segments(self.board.lost_bytes()),
-            last_data_sent_ms: ms_since(counters.last_data_sent_ns),
-            last_data_recv_ms: ms_since(counters.last_data_received_ns),
-            last_ack_recv_ms: ms_since(counters.last_ack_received_ns),
+            last_data_sent: ms_since(counters.last_data_sent_ns),
+            last_data_recv: ms_since(counters.last_data_received_ns),
+            last_ack_recv: ms_since(counters.last_ack_received_ns),
             pmtu: self.path.mtu,
             rcv_ssthresh: self.receive_room().min(u32::MAX.into()) as u32,
             rtt: us(self.rtt.smoothed().unwrap_or(0)),
@@ -209,7 +208,7 @@ impl Connection {
             reord_seen: counters.reorderings,
             rcv_ooopack: counters.ahead,
             snd_wnd: self.window.min(u32::MAX.into()) as u32,
-            ..Info::default()
+            ..TcpInfo::default()
         }
     }
 }
