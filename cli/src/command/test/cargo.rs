@@ -4,9 +4,10 @@
 use std::{
     fs,
     process::{Command, Stdio},
+    time::Duration,
 };
 
-use super::{Context, Outcome, Suite, Tally, Test};
+use super::{Context, Outcome, Suite, Tally, Test, limited};
 use crate::failure::{Failure, Result};
 
 /// All crates of the workspace that run on the host, and the looks at the source of all of them and of the
@@ -73,7 +74,8 @@ impl Suite for HostSuite {
                 None => {
                     let mut cargo = cargo_test(context);
                     cargo.args(["--target-dir", "target"]);
-                    outcome(cargo)
+                    let minutes = if context.options.long { 120 } else { 30 };
+                    outcome(cargo, Duration::from_secs(minutes * 60))
                 }
             };
             Test { name: name.clone(), run: Box::new(run) }
@@ -119,7 +121,7 @@ impl Suite for LoomSuite {
                 // the flag would have everything built anew for each change between the two.
                 cargo.args(["--release", "--target-dir", "target/loom", "--package", &package, "loom"]);
                 cargo.env("RUSTFLAGS", "--cfg loom");
-                outcome(cargo)
+                outcome(cargo, Duration::from_secs(10 * 60))
             };
             Test { name: name.clone(), run: Box::new(run) }
         };
@@ -174,19 +176,22 @@ fn cargo_test(context: &Context) -> Command {
     cargo
 }
 
-fn outcome(mut cargo: Command) -> Outcome {
-    let output = match cargo.output() {
+/// Runs tests by cargo. The limit counts their building.
+fn outcome(cargo: Command, limit: Duration) -> Outcome {
+    let limited::Output { status, stdout, stderr } = match limited::run(cargo, limit) {
         Ok(output) => output,
-        Err(error) => return Outcome::failure(format!("cannot start cargo: {error}")),
+        Err(error) => return Outcome::failure(format!("cannot run cargo: {error}")),
     };
-    let stdout = String::from_utf8_lossy(&output.stdout);
     let mut tally = parse_results(&stdout);
     let mut notes = Vec::new();
-    if !output.status.success() {
+    if !status.is_some_and(|status| status.success()) {
         // A crate that does not compile has no results.
         tally.failed = tally.failed.max(1);
         notes.push(failures(&stdout));
-        notes.push(String::from_utf8_lossy(&output.stderr).into_owned());
+        notes.push(stderr);
+    }
+    if status.is_none() {
+        notes.push(format!("ended after {} s at most; what it had printed: {stdout}", limit.as_secs()));
     }
     Outcome { tally, notes }
 }

@@ -12,6 +12,7 @@ mod guest;
 mod java;
 mod java_spec;
 mod known_failures;
+mod limited;
 mod linux;
 mod net;
 mod tool;

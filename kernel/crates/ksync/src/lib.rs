@@ -14,7 +14,7 @@
 
 extern crate alloc;
 
-#[cfg(all(feature = "host", test, loom))]
+#[cfg(all(feature = "loom", loom))]
 mod loom_platform;
 #[cfg(all(test, loom))]
 mod loom_tests;

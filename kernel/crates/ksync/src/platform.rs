@@ -106,7 +106,7 @@ pub fn assert_may_wait() {
     debug_assert!(crema_may_wait(), "a wait with interrupts masked");
 }
 
-#[cfg(all(feature = "host", not(all(test, loom))))]
+#[cfg(all(feature = "host", not(all(feature = "loom", loom))))]
 mod host {
     //! The platform on top of the standard library, for tests.
 

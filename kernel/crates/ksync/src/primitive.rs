@@ -1,13 +1,13 @@
 //! What the locks are made of, which loom replaces by its own (`RUSTFLAGS="--cfg loom"`) to try every interleaving.
 
-#[cfg(not(all(test, loom)))]
+#[cfg(not(all(feature = "loom", loom)))]
 mod primitives {
     pub(crate) use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 
     pub(crate) use crate::spinlock::SpinLock as ListLock;
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(feature = "loom", loom))]
 mod primitives {
     pub(crate) use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 
@@ -32,17 +32,17 @@ pub(crate) use primitives::*;
 /// operations for acquire and release ones, and knows the single order of all for fences only.
 #[inline(always)]
 pub(crate) fn sequential() {
-    #[cfg(all(test, loom))]
+    #[cfg(all(feature = "loom", loom))]
     fence(Ordering::SeqCst);
 }
 
 /// A constructor that statics can use; loom's types have none.
 macro_rules! constant_unless_loom {
     ($(#[$attribute:meta])* pub fn $($rest:tt)*) => {
-        #[cfg(not(all(test, loom)))]
+        #[cfg(not(all(feature = "loom", loom)))]
         $(#[$attribute])*
         pub const fn $($rest)*
-        #[cfg(all(test, loom))]
+        #[cfg(all(feature = "loom", loom))]
         $(#[$attribute])*
         pub fn $($rest)*
     };
