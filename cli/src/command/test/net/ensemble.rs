@@ -8,7 +8,8 @@ use std::{
 use super::{
     Fixture, Verdict, expect,
     guest::{Guest, PATIENCE, Running},
-    wire::{Hub, free_port, gateway},
+    switch::Switch,
+    wire::{free_port, gateway},
     zookeeper::{client, four_letters, wait_until_well},
 };
 
@@ -17,7 +18,7 @@ const WRITES: usize = 50;
 
 /// The leader's machine is killed while a client writes. Another is elected, and what was acknowledged is there.
 pub fn loses_its_leader(fixture: &Fixture) -> Verdict {
-    let hub = Hub::new(4)?;
+    let switch = Switch::new(4)?;
     let ports = [free_port()?, free_port()?, free_port()?];
     let forward =
         |(number, port): (usize, &u16)| format!(",hostfwd=tcp:127.0.0.1:{port}-10.1.0.{}:2181", number + 1);
@@ -27,7 +28,7 @@ pub fn loses_its_leader(fixture: &Fixture) -> Verdict {
             "user,id=user,net=10.1.0.0/24,host=10.1.0.254,dns=10.1.0.253,dhcpstart=10.1.0.200{forwards}"
         ),
         &{
-            let (ours, theirs) = hub.ends(0)?;
+            let (ours, theirs) = switch.ends(0)?;
             format!(
                 "dgram,id=link,local.type=inet,local.host=127.0.0.1,local.port={},\
                  remote.type=inet,remote.host=127.0.0.1,remote.port={}",
@@ -40,7 +41,7 @@ pub fn loses_its_leader(fixture: &Fixture) -> Verdict {
     let mut guests: Vec<Option<Guest>> = Vec::new();
     for number in 1..=3 {
         let (ip, id) = (format!("10.1.0.{number}/24"), format!("myid={number}"));
-        let (ours, theirs) = hub.ends(number)?;
+        let (ours, theirs) = switch.ends(number)?;
         let link = format!("socket:dgram={ours},local={theirs}");
         let mut args = vec![id.as_str()];
         args.extend(members.iter().map(String::as_str));

@@ -12,6 +12,7 @@ mod guest;
 mod hostile;
 mod http;
 mod names;
+mod switch;
 mod tls;
 mod wire;
 mod zookeeper;

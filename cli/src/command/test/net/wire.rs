@@ -28,7 +28,7 @@ pub const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 77);
 const GATEWAYS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 2, 2), Ipv4Addr::new(10, 0, 2, 3)];
 
 /// The largest frame of QEMU.
-const FRAME_LIMIT_BYTES: usize = 68 << 10;
+pub const FRAME_LIMIT_BYTES: usize = 68 << 10;
 
 pub struct Wire {
     guest_side: UdpSocket,
@@ -113,61 +113,6 @@ impl Wire {
 }
 
 impl Drop for Wire {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for mover in self.movers.drain(..) {
-            // One that panicked has stopped too.
-            let _ = mover.join();
-        }
-    }
-}
-
-/// A hub with a cable to each of some QEMUs. QEMU's own multicast sockets give each frame back to its sender too, and user networking
-/// takes its own frames for a guest's.
-pub struct Hub {
-    /// Our end and the other end of each cable.
-    cables: Vec<(UdpSocket, SocketAddr)>,
-    stop: Arc<AtomicBool>,
-    movers: Vec<JoinHandle<()>>,
-}
-
-impl Hub {
-    pub fn new(ports: usize) -> Result<Self, String> {
-        let failed = |error: std::io::Error| format!("a socket of the host: {error}");
-        let mut cables = Vec::new();
-        for _ in 0..ports {
-            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
-            socket.set_read_timeout(Some(Duration::from_millis(100))).map_err(failed)?;
-            cables.push((socket, SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?))));
-        }
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut movers = Vec::new();
-        for (number, (from, _)) in cables.iter().enumerate() {
-            let from = from.try_clone().map_err(failed)?;
-            let others: Vec<SocketAddr> = cables.iter().map(|(_, other)| *other).collect();
-            let stop = stop.clone();
-            movers.push(thread::spawn(move || {
-                let mut buffer = vec![0; FRAME_LIMIT_BYTES];
-                while !stop.load(Ordering::Relaxed) {
-                    let Ok(length) = from.recv(&mut buffer) else { continue };
-                    for (_, to) in others.iter().enumerate().filter(|(other, _)| *other != number) {
-                        // Who is not there gets nothing, as on any cable.
-                        let _ = from.send_to(&buffer[..length], to);
-                    }
-                }
-            }));
-        }
-        Ok(Self { cables, stop, movers })
-    }
-
-    /// The ends of a cable: ours, and that of the machine.
-    pub fn ends(&self, number: usize) -> Result<(SocketAddr, SocketAddr), String> {
-        let (ours, theirs) = &self.cables[number];
-        Ok((ours.local_addr().map_err(|error| error.to_string())?, *theirs))
-    }
-}
-
-impl Drop for Hub {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for mover in self.movers.drain(..) {
