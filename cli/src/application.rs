@@ -72,6 +72,8 @@ pub struct Defaults {
     /// As `-p` takes them.
     ports: Vec<String>,
     hostname: Option<String>,
+    /// Where a volume is mounted that is given without a place.
+    volume: Option<String>,
 }
 
 impl Defaults {
@@ -81,6 +83,7 @@ impl Defaults {
             cpus: appliance.cpus,
             ports: appliance.ports.iter().map(PortForward::words).collect(),
             hostname: appliance.hostname.clone(),
+            volume: appliance.volume.clone(),
         }
     }
 }
@@ -150,7 +153,7 @@ impl Description {
 
     /// Completes the options of a run by what the image says.
     pub fn complete(&self, machine: &mut MachineOptions, network: &mut NetworkOptions) -> Result<()> {
-        let Defaults { memory_mib, cpus, ports, hostname } = &self.defaults;
+        let Defaults { memory_mib, cpus, ports, hostname, volume: _ } = &self.defaults;
         machine.memory = machine.memory.or(memory_mib.map(MemoryMib));
         machine.cpus = machine.cpus.or(*cpus);
         let ports = ports.iter().map(|text| text.parse()).collect::<Result<Vec<PortForward>, String>>();
@@ -158,6 +161,11 @@ impl Description {
             ports.map_err(|problem| Failure::new(format!("the image has a port of which {problem}")))?;
         network.complete(&ports, hostname.as_ref());
         Ok(())
+    }
+
+    /// Where the image wants a volume that is given without a place.
+    pub fn volume_place(&self) -> Option<&str> {
+        self.defaults.volume.as_deref()
     }
 
     /// Reads the description of an image, or says how the image is damaged.

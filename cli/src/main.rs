@@ -18,6 +18,7 @@ mod options;
 mod project;
 mod scratch;
 mod symbolize;
+mod volume;
 
 use std::process::ExitCode;
 

@@ -8,7 +8,10 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use run_config::{InterfaceAddress, NetChannels};
 
-use crate::network::{self, faulty_link::End, forward::PortForward, link::Link};
+use crate::{
+    network::{self, faulty_link::End, forward::PortForward, link::Link},
+    volume,
+};
 
 /// Boots a jar inside the Crema unikernel.
 #[derive(Debug, Parser)]
@@ -95,6 +98,10 @@ pub struct RunOptions {
     pub network: NetworkOptions,
     #[command(flatten)]
     pub log: LogOptions,
+    /// Mount a volume, which outlives the run: one of the tool's by its name, or a file. One that does not exist is made. Without a
+    /// place it is mounted where the appliance wants it. May be given again
+    #[arg(long = "volume", value_name = "NAME|PATH[:PLACE][:ro][,size=SIZE]")]
+    pub volumes: Vec<volume::request::Request>,
     /// Arguments of the program
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<String>,

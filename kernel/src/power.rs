@@ -44,6 +44,7 @@ pub fn end(end: End) -> ! {
 /// Ends the machine because there is no program that could run. `why` is a sentence.
 pub fn not_started(why: &str) -> ! {
     log::error!("{why}");
+    fs::at_exit();
     report_damage();
     device::control::send(GuestMessage::NotStarted(why));
     device::flush_output();

@@ -6,6 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use run_config::volume::check_place;
 use serde::Deserialize;
 
 use super::coordinates::Coordinates;
@@ -34,6 +35,7 @@ struct Keys {
     memory: Option<String>,
     cpus: Option<u32>,
     hostname: Option<String>,
+    volume: Option<String>,
     env: BTreeMap<String, String>,
     files: BTreeMap<String, PathBuf>,
 }
@@ -55,6 +57,8 @@ pub struct Manifest {
     pub memory: Option<MemoryMib>,
     pub cpus: Option<u32>,
     pub hostname: Option<String>,
+    /// Where a volume is mounted that is given without a place.
+    pub volume: Option<String>,
     /// Each `NAME=VALUE`.
     pub env: Vec<String>,
     /// Pairs of a path on the host and one in the guest.
@@ -108,6 +112,9 @@ impl Manifest {
             ),
             None => None,
         };
+        if let Some(place) = &keys.volume {
+            check_place(place).map_err(|problem| format!(": volume = {place:?}: {problem}"))?;
+        }
         let mut env = Vec::new();
         for (name, value) in keys.env {
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
@@ -135,6 +142,7 @@ impl Manifest {
             memory: memory.map(parse_memory).transpose()?,
             cpus,
             hostname,
+            volume: keys.volume,
             env,
             files,
         })
@@ -179,6 +187,7 @@ mod tests {
             memory = "1G"
             cpus = 2
             hostname = "zoo"
+            volume = "/data"
             [env]
             A = "b=c"
             [files]
@@ -198,6 +207,7 @@ mod tests {
             memory: Some(MemoryMib(1024)),
             cpus: Some(2),
             hostname: Some("zoo".into()),
+            volume: Some("/data".into()),
             env: vec!["A=b=c".into()],
             files: vec![(at("x.conf"), "/etc/x.conf".into())],
         };
@@ -216,6 +226,7 @@ mod tests {
             ("main = 'M'\nmemory = '1K'", "memory = \"1K\""),
             ("main = 'M'\ncpus = 65", "1 to 64"),
             ("main = 'M'\nhostname = 'a b'", "letters, digits"),
+            ("main = 'M'\nvolume = 'data'", "absolute path"),
             ("main = 'M'\nmaven = ['a:b']", "GROUP:ARTIFACT:VERSION"),
             ("main = 'M'\nsources = '../src'", "leads out"),
             ("main = 'M'\nsources = '/src'", "leads out"),

@@ -20,6 +20,7 @@ use crate::{
     options::{ApplicationOptions, RunOptions},
     project::Project,
     scratch::ScratchFolder,
+    volume,
 };
 
 /// Lines of the kernel's log that are shown when something went wrong.
@@ -43,6 +44,17 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
     };
     // Before anything is built, so that nobody waits for a mistake.
     let network = Network::plan(&options.network)?;
+    if options.machine.linux && !options.volumes.is_empty() {
+        return Err(Failure::new(
+            "--volume makes no sense with --linux: Debian's kernel is given the root disk only",
+        ));
+    }
+    let place = match (&appliance, &made_before) {
+        (Some(appliance), _) => appliance.volume.as_deref(),
+        (None, Some(description)) => description.volume_place(),
+        (None, None) => None,
+    };
+    let volumes = volume::attach(&options.volumes, place)?;
     if let Some(appliance) = &appliance {
         let prepared = appliance.prepare(&options.application, project)?;
         (options.target, options.application) = (prepared.jar, prepared.options);
@@ -84,6 +96,8 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
     let mut config = config;
     config.trace_syscalls = options.log.trace_syscalls;
     config.verbose = options.log.verbose;
+    config.volumes = volumes.iter().map(|attached| attached.volume.clone()).collect();
+    let disks: Vec<_> = volumes.iter().map(|attached| attached.disk.clone()).collect();
     let terminals = [rustix::termios::isatty(io::stdin()), rustix::termios::isatty(io::stdout())];
     config.tty = terminals == [true, true];
     let scratch;
@@ -114,6 +128,7 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
         stdout: output(host_stream(io::stdout()))?,
         stderr: output(host_stream(io::stderr()))?,
         kernel_log: if show_log { Some(output(host_stream(io::stderr()))?) } else { None },
+        notices: Some(output(host_stream(io::stderr()))?),
     };
     let monitor = options.machine.monitor.as_deref().map_or(vec![], |path| qemu::monitor(path).to_vec());
     let setup = Setup {
@@ -122,6 +137,7 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
         linux: linux_boot.as_ref(),
         network: &network,
         image,
+        disks: &disks,
         config: &config,
         folder: RunFolder::new(project)?,
         on_interrupt: OnInterrupt::AskThenEnd,

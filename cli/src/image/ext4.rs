@@ -12,6 +12,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use ext4::superblock::{SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, Superblock};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use super::recipe::{Entry, Recipe, Source};
@@ -181,31 +182,55 @@ pub enum Kind {
     Other,
 }
 
+/// Makes an empty file system that fills the file at `path`, with a label of 16 bytes at most. Unlike an image's, it is of this moment,
+/// and has numbers of its own.
+pub fn make_empty(path: &Path, label: &str) -> Result<()> {
+    let label = label.get(..16).unwrap_or(label);
+    let mut mke2fs = e2fsprogs("mke2fs");
+    mke2fs.env_remove("E2FSPROGS_FAKE_TIME");
+    mke2fs.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-i", "16384", "-m", "0"]);
+    mke2fs.args(["-L", label, "-O", FEATURES, "-E", "root_owner=0:0,lazy_itable_init=1,nodiscard"]);
+    mke2fs.arg(path);
+    output(mke2fs, "mke2fs").map(drop)
+}
+
+/// Replays the journal of a file system that was not left in order, and changes nothing else.
+pub fn replay_journal(path: &Path) -> Result<()> {
+    let mut e2fsck = e2fsprogs("e2fsck");
+    e2fsck.env_remove("E2FSPROGS_FAKE_TIME").args(["-p", "-E", "journal_only"]).arg(path);
+    output(e2fsck, "e2fsck").map(drop)
+}
+
+/// The superblock of an ext4 file system.
+pub fn superblock_of(path: &Path) -> Result<Superblock> {
+    let mut file = File::open(path).map_err(Failure::io("read", path))?;
+    let mut bytes = [0; SUPERBLOCK_BYTES];
+    file.seek(SeekFrom::Start(SUPERBLOCK_OFFSET))
+        .and_then(|_| file.read_exact(&mut bytes))
+        .map_err(Failure::io("read", path))?;
+    Superblock::parse(&bytes)
+        .ok_or_else(|| Failure::new(format!("there is no ext4 file system in {}", path.display())))
+}
+
 /// Looks at the superblock: kernel documentation, "ext4 Data Structures and Algorithms", "The Super Block".
 pub fn kind_of(path: &Path) -> Result<Kind> {
-    const OFFSET: u64 = 1024;
-    const BYTES: usize = 1024;
     let mut file = File::open(path).map_err(Failure::io("read", path))?;
-    let length = file.metadata().map_err(Failure::io("read", path))?.len();
-    let mut block = [0; BYTES];
-    if file.seek(SeekFrom::Start(OFFSET)).and_then(|_| file.read_exact(&mut block)).is_err() {
+    // By seeking, for a disk of the host has a size too.
+    let length = file.seek(SeekFrom::End(0)).map_err(Failure::io("read", path))?;
+    let mut block = [0; SUPERBLOCK_BYTES];
+    if file.seek(SeekFrom::Start(SUPERBLOCK_OFFSET)).and_then(|_| file.read_exact(&mut block)).is_err() {
         return Ok(Kind::Other);
     }
-    let u16_at = |at: usize| u16::from_le_bytes([block[at], block[at + 1]]);
+    let Some(superblock) = Superblock::parse(&block) else { return Ok(Kind::Other) };
     let u32_at = |at: usize| u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
-    if u16_at(0x38) != 0xef53 {
-        return Ok(Kind::Other);
-    }
     const METADATA_CSUM: u32 = 0x400;
     if u32_at(0x64) & METADATA_CSUM != 0 && crc32c(&block[..0x3fc]) != u32_at(0x3fc) {
         return Ok(Kind::DamagedExt4("its superblock has a wrong checksum"));
     }
-    let log_block = u32_at(0x18);
-    let blocks = u64::from(u32_at(0x4)) | u64::from(u32_at(0x150)) << 32;
-    if log_block > 6 {
+    if superblock.block_bytes().is_none() {
         return Ok(Kind::DamagedExt4("its superblock has an impossible block size"));
     }
-    if blocks.checked_mul(1024 << log_block).is_none_or(|bytes| bytes > length) {
+    if superblock.total_bytes().is_none_or(|bytes| bytes > length) {
         return Ok(Kind::DamagedExt4("it is shorter than its file system"));
     }
     Ok(Kind::Ext4)
@@ -223,7 +248,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 }
 
 /// A program of the package e2fsprogs, which lives in a folder that an ordinary user's PATH leaves out.
-fn e2fsprogs(name: &str) -> Command {
+pub fn e2fsprogs(name: &str) -> Command {
     let path = ["/usr/sbin", "/sbin"].map(|folder| PathBuf::from(folder).join(name));
     let mut command = Command::new(path.into_iter().find(|path| path.is_file()).unwrap_or(name.into()));
     command

@@ -29,6 +29,8 @@ pub enum Message {
     NotStarted(String),
     /// The image's file system turned out to be damaged, and how.
     Damaged(String),
+    /// What the user must know.
+    Notice(String),
     /// An amount of memory.
     Memory {
         name: String,
@@ -132,6 +134,7 @@ fn parse_line(line: &str) -> Option<Message> {
         "panic" => Some(Message::Panic(rest.to_string())),
         "not-started" => Some(Message::NotStarted(rest.to_string())),
         "damaged" => Some(Message::Damaged(rest.to_string())),
+        "notice" => Some(Message::Notice(printable(rest))),
         "memory" => {
             let (name, bytes) = rest.rsplit_once(' ')?;
             Some(Message::Memory { name: name.to_string(), bytes: bytes.parse().ok()? })
@@ -143,6 +146,11 @@ fn parse_line(line: &str) -> Option<Message> {
         }
         _ => None,
     }
+}
+
+/// Text for the user's terminal, which the guest must not be able to steer.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// The last component of the name, without anything that could surprise a shell or a terminal.
@@ -178,7 +186,7 @@ mod tests {
     #[test]
     fn each_message_is_read() {
         let text = b"boot application 1234\nmemory kernel heap 42\nexit 7\nsignal 6\npanic oh no: x\n\
-            not-started no such file\ndamaged a directory\n";
+            not-started no such file\ndamaged a directory\nnotice \x1b[1mx\n";
         assert_eq!(
             decode(&[text]),
             [
@@ -189,6 +197,7 @@ mod tests {
                 Message::Panic("oh no: x".into()),
                 Message::NotStarted("no such file".into()),
                 Message::Damaged("a directory".into()),
+                Message::Notice(" [1mx".into()),
             ]
         );
     }

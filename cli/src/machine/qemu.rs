@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use run_config::{FW_CFG_FILE, port};
+use run_config::{FW_CFG_FILE, VolumeAccess, port, volume::ROOT_SERIAL};
 
 use super::choice::{Accelerator, Choice};
 use crate::{
@@ -98,6 +98,40 @@ pub struct LinuxBoot {
     pub command_line: String,
 }
 
+/// A disk beside the root's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// By which the guest finds it.
+    pub serial: String,
+    pub source: DiskSource,
+    pub access: VolumeAccess,
+}
+
+/// Where a disk's contents are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskSource {
+    /// In a file, byte for byte.
+    File(PathBuf),
+}
+
+impl Disk {
+    /// The values of `-drive` and `-device`.
+    fn words(&self, bus: &str) -> [String; 2] {
+        let Self { serial, source, access } = self;
+        let DiskSource::File(path) = source;
+        let read_only = if *access == VolumeAccess::ReadOnly { ",readonly=on" } else { "" };
+        // The host may hold writes back until the guest flushes; a flush is an fsync(2) here. Never without: cache=unsafe is for what is
+        // thrown away. What the guest frees becomes a hole of the file.
+        let drive = format!(
+            "if=none,id={serial},format=raw,cache=writeback,discard=unmap,detect-zeroes=unmap,file={}{read_only}",
+            quoted(path)
+        );
+        // An error of the host's disk is the guest's to handle; by default a full one would stop the machine and tell nobody.
+        let device = format!("virtio-blk-{bus},drive={serial},serial={serial},werror=report,rerror=report");
+        [drive, device]
+    }
+}
+
 /// What a machine is started with.
 pub struct Boot<'a> {
     pub choice: &'a Choice,
@@ -105,6 +139,7 @@ pub struct Boot<'a> {
     pub linux: Option<&'a LinuxBoot>,
     pub network: &'a Network,
     pub image: &'a Path,
+    pub disks: &'a [Disk],
     /// File with the encoded run configuration.
     pub config: &'a Path,
     /// Folder with the sockets.
@@ -148,7 +183,12 @@ pub fn arguments(boot: &Boot) -> Vec<String> {
         "-drive",
         &format!("if=none,id=root,format=raw,snapshot=on,cache=unsafe,file={}", quoted(boot.image)),
     );
-    add("-device", &format!("virtio-blk-{bus},drive=root"));
+    add("-device", &format!("virtio-blk-{bus},drive=root,serial={ROOT_SERIAL}"));
+    for disk in boot.disks {
+        let [drive, device] = disk.words(bus);
+        add("-drive", &drive);
+        add("-device", &device);
+    }
     add("-object", "rng-builtin,id=random");
     add("-device", &format!("virtio-rng-{bus},rng=random"));
     add("-device", &format!("virtio-serial-{bus},id=serial,max_ports=8"));

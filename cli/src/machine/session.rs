@@ -23,7 +23,7 @@ use super::{
     choice::Choice,
     control::{Decoder, Message, Order},
     interrupt::Subscription,
-    qemu::{self, Boot, Channels, Connections, LinuxBoot},
+    qemu::{self, Boot, Channels, Connections, Disk, LinuxBoot},
     run_folder::RunFolder,
     stream::{Activity, Input, Output, copy_in, copy_out},
 };
@@ -46,6 +46,8 @@ pub struct Setup<'a> {
     pub linux: Option<&'a LinuxBoot>,
     pub network: &'a Network,
     pub image: &'a Path,
+    /// Beside the image's.
+    pub disks: &'a [Disk],
     pub config: &'a RunConfig,
     pub folder: RunFolder,
     pub on_interrupt: OnInterrupt,
@@ -71,6 +73,8 @@ pub struct Streams {
     pub stderr: Output,
     /// Beside the file in the run's folder, which always gets the kernel's log.
     pub kernel_log: Option<Output>,
+    /// Lines of what the user must know at once; the report has it too.
+    pub notices: Option<Output>,
 }
 
 /// How a run ended.
@@ -116,6 +120,8 @@ pub struct Report {
     pub memory: Vec<(String, u64)>,
     /// How the image's file system showed that it is damaged, if it did.
     pub damage: Option<String>,
+    /// What the guest said that the user must know.
+    pub notices: Vec<String>,
     /// Files that the guest sent.
     pub files: Vec<PathBuf>,
     pub folder: RunFolder,
@@ -181,6 +187,7 @@ pub fn run(setup: Setup, streams: Streams, Events { sender, events }: Events) ->
         linux: setup.linux,
         network: setup.network,
         image: setup.image,
+        disks: setup.disks,
         config: &config,
         channels: scratch.path(),
         extra: setup.extra,
@@ -200,6 +207,7 @@ pub fn run(setup: Setup, streams: Streams, Events { sender, events }: Events) ->
             None => Sources { kernel: Some(setup.kernel.into()), image: Some(setup.image.into()) },
             Some(_) => Sources::default(),
         },
+        notices: None,
         sender,
         events,
         state: State::default(),
@@ -237,6 +245,7 @@ struct Conversation {
     power_off_patience: Duration,
     activity: Arc<Activity>,
     names: Sources,
+    notices: Option<Output>,
     sender: Sender<Event>,
     events: mpsc::Receiver<Event>,
     state: State,
@@ -250,6 +259,7 @@ struct State {
     marks: Vec<(String, Duration)>,
     memory: Vec<(String, u64)>,
     damage: Option<String>,
+    notices: Vec<String>,
     files: Vec<PathBuf>,
     /// The file that is being received; `None` in it if it cannot be kept.
     file: Option<Option<File>>,
@@ -282,6 +292,7 @@ impl Conversation {
                 }
             }));
         }
+        self.notices = streams.notices;
         let tee = Tee { file: log_file, second: streams.kernel_log };
         let mut log = Filter::new(Symbolizer::new(self.names.clone()), tee);
         movers.push(thread::spawn(move || {
@@ -391,6 +402,13 @@ impl Conversation {
             Message::Damaged(how) => {
                 state.damage.get_or_insert(how);
             }
+            Message::Notice(text) => {
+                if let Some(output) = &mut self.notices {
+                    // Nobody may listen; the report has it all the same.
+                    let _ = writeln!(output, "crema: {text}");
+                }
+                state.notices.push(text);
+            }
             Message::FileStart { name, .. } => {
                 state.file = Some(self.folder.guest_file(&name).map(|(path, file)| {
                     state.files.push(path);
@@ -415,9 +433,9 @@ impl Conversation {
     }
 
     fn report(self, complaint: &str, elapsed: Duration) -> Report {
-        let State { end, marks, memory, damage, files, .. } = self.state;
+        let State { end, marks, memory, damage, notices, files, .. } = self.state;
         let end = end.unwrap_or_else(|| End::Unexplained(complaint.to_string()));
-        Report { end, marks, memory, damage, files, folder: self.folder, elapsed }
+        Report { end, marks, memory, damage, notices, files, folder: self.folder, elapsed }
     }
 }
 

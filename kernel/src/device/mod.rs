@@ -138,7 +138,18 @@ pub fn start(hooks: control::Hooks) -> Result<(), Errno> {
     control::listen(hooks)
 }
 
-/// The disks, in the order of their places on the bus. The first is the root disk.
+/// The disk with the root file system: the only one, or the one that says so, or the first.
+pub fn root_disk() -> Option<Arc<Disk>> {
+    let marked = || disk_with_serial(run_config::volume::ROOT_SERIAL);
+    if disks().count() > 1 { marked().or_else(|| disks().next()) } else { disks().next() }
+}
+
+/// The disk that identifies itself by this serial.
+pub fn disk_with_serial(serial: &str) -> Option<Arc<Disk>> {
+    disks().find(|disk| disk.id().is_ok_and(|id| id == serial))
+}
+
+/// The disks, in the order of their places on the bus.
 pub fn disks() -> impl Iterator<Item = Arc<Disk>> {
     DISKS.get().into_iter().flatten().map(|disk| disk.device.clone())
 }

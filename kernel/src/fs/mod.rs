@@ -6,6 +6,7 @@
 mod cpu_flags;
 mod special;
 mod system_info;
+mod volumes;
 
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU16, Ordering};
@@ -17,7 +18,7 @@ use linux_abi::{
     file::{AT_FDCWD, DeviceNumber, FileType, OpenFlags, StatfsFlags},
 };
 use proc_fs::PseudoFileSystem;
-use run_config::RunConfig;
+use run_config::{RunConfig, Volume};
 use spin::{LazyLock, Once};
 use tmpfs::Tmpfs;
 use vfs::{
@@ -51,7 +52,7 @@ pub fn mount_root() -> Result<(), String> {
     vfs::set_file_size_alarm(crate::ipc::raise_sigxfsz);
     frames::register_reclaimer(page_cache::evict);
     vfs::set_unmapper(|object, pages| mm::space().unmap_object_range(object, pages));
-    let disk = device::disks().next().ok_or("there is no disk to boot from")?;
+    let disk = device::root_disk().ok_or("there is no disk to boot from")?;
     let root = Ext4::mount(disk, ROOT_DEVICE, Access::ReadWrite).map_err(|error| match error {
         Errno::EINVAL => "the disk has no ext4 file system".into(),
         Errno::EUCLEAN => "the file system on the disk is damaged".into(),
@@ -73,6 +74,11 @@ pub fn mount_root() -> Result<(), String> {
     mount_others(namespace).map_err(|(place, error)| format!("{place} cannot be mounted: {error:?}"))?;
     task::spawn_kernel_thread("writeback", write_back, 0)
         .map_err(|error| format!("no thread for writing files back: {error:?}"))
+}
+
+/// Mounts the volumes of the run. The error says in a sentence what is wrong.
+pub fn mount_volumes(volumes: &[Volume]) -> Result<(), String> {
+    volumes::mount_all(namespace(), volumes)
 }
 
 fn mount_others(namespace: &Namespace) -> Result<(), (&'static str, Errno)> {
@@ -254,6 +260,7 @@ pub fn open_standard_files(config: &RunConfig) -> Result<(), Errno> {
 
 /// Makes everything durable, before the machine is switched off.
 pub fn at_exit() {
+    volumes::at_exit();
     let Some(root) = ROOT.get() else { return };
     if let Err(error) = root.shut_down() {
         log::error!("the root file system was not left clean: {error:?}");

@@ -61,6 +61,7 @@ pub fn start_program() -> Result<(), String> {
     if config.trace_syscalls {
         syscall::start_tracing();
     }
+    fs::mount_volumes(&config.volumes)?;
     let hostname = if config.hostname.is_empty() { "crema" } else { &config.hostname };
     syscall::info::set_hostname(hostname);
     net::start(&config)?;

@@ -99,6 +99,7 @@ fn once(workload: &Workload, kernel: &Path, linux: Option<&LinuxBoot>, project: 
         linux,
         network: &Network::none(),
         image: workload.image,
+        disks: &[],
         config: workload.config,
         folder: RunFolder::new(project)?,
         on_interrupt: OnInterrupt::End,
@@ -111,6 +112,7 @@ fn once(workload: &Workload, kernel: &Path, linux: Option<&LinuxBoot>, project: 
         stdout: Box::new(stdout.clone()),
         stderr: Box::new(io::stderr()),
         kernel_log: None,
+        notices: None,
     };
     let started = Instant::now();
     let report = session::run(setup, streams, Events::new())?;

@@ -65,7 +65,7 @@ impl GuestOutput {
     /// Why there is no exit status, and the end of the kernel's log; `None` if there is one.
     pub fn complaint(&self) -> Option<String> {
         const SHOWN_LINES: usize = 15;
-        let Report { end, folder, .. } = &self.report;
+        let Report { end, notices, folder, .. } = &self.report;
         let what = match end {
             End::Exit(_) | End::Signal(_) => return None,
             End::Panic(text) => format!("the kernel panicked: {text}"),
@@ -75,7 +75,9 @@ impl GuestOutput {
             End::Interrupted(_) => "it was interrupted".into(),
             End::Unexplained(complaint) => format!("the machine ended without a word {complaint}"),
         };
-        Some(format!("{what}; {}\n{}", folder.kernel_log().display(), folder.last_log_lines(SHOWN_LINES)))
+        let said: String = notices.iter().map(|notice| format!("; {notice}")).collect();
+        let log = folder.kernel_log();
+        Some(format!("{what}{said}; {}\n{}", log.display(), folder.last_log_lines(SHOWN_LINES)))
     }
 }
 
@@ -94,6 +96,7 @@ pub fn run(run: GuestRun, context: &Context) -> Result<GuestOutput> {
         linux: None,
         network: &Network::none(),
         image: run.image,
+        disks: &[],
         config: &run.config,
         folder: RunFolder::new(&context.project)?,
         on_interrupt: OnInterrupt::End,
@@ -108,6 +111,7 @@ pub fn run(run: GuestRun, context: &Context) -> Result<GuestOutput> {
         stdout: Box::new(watched),
         stderr: Box::new(stderr.clone()),
         kernel_log: None,
+        notices: None,
     };
     let report = session::run(setup, streams, events)?;
     Ok(GuestOutput { stdout: stdout.take(), stderr: stderr.take(), report })

@@ -145,6 +145,7 @@ impl Play {
             power_off_patience: Duration::from_millis(100),
             activity: Arc::default(),
             names: Sources::default(),
+            notices: None,
             sender,
             events,
             state: State::default(),
@@ -155,6 +156,7 @@ impl Play {
             stdout: self.stdout.unwrap_or_else(|| Box::new(stdout.clone())),
             stderr: Box::new(stderr_text.clone()),
             kernel_log: None,
+            notices: None,
         };
         let connections = Connections { stdio, stderr, control, kernel_log };
         conversation.hold(connections, streams, &mut machine).unwrap();
@@ -332,6 +334,7 @@ fn qemu_takes_the_command_line_of_both_machines() {
             linux: None,
             network: &Network::none(),
             image: &image,
+            disks: &[],
             config: &RunConfig::default(),
             folder: RunFolder::at(&run_folder),
             on_interrupt: OnInterrupt::End,
@@ -343,6 +346,7 @@ fn qemu_takes_the_command_line_of_both_machines() {
             stdout: Box::new(io::sink()),
             stderr: Box::new(io::sink()),
             kernel_log: Some(Box::new(log.clone())),
+            notices: None,
         };
         let report = run(setup, streams, Events::new()).unwrap();
         assert_eq!(report.end, End::Unexplained(String::new()), "{kind:?}");
@@ -359,6 +363,7 @@ fn what_qemu_says_when_it_does_not_start_is_told() {
         linux: None,
         network: &Network::none(),
         image: &folder.path().join("none"),
+        disks: &[],
         config: &RunConfig::default(),
         folder: RunFolder::at(folder.path()),
         on_interrupt: OnInterrupt::End,
@@ -370,6 +375,7 @@ fn what_qemu_says_when_it_does_not_start_is_told() {
         stdout: Box::new(io::sink()),
         stderr: Box::new(io::sink()),
         kernel_log: None,
+        notices: None,
     };
     // Before it connects or after: that is QEMU's business.
     let sentence = match run(setup, streams, Events::new()).map(|report| report.end) {

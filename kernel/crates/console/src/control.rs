@@ -33,6 +33,8 @@ pub enum GuestMessage<'a> {
     NotStarted(&'a str),
     /// The image's file system turned out to be damaged, and how.
     Damaged(&'a str),
+    /// What the user must know, in a sentence.
+    Notice(&'a str),
     /// So many bytes of a file follow.
     File {
         /// Its name.
@@ -79,6 +81,7 @@ impl fmt::Display for GuestMessage<'_> {
             Self::Panic(text) => write!(f, "panic {}", Clean::Line(text)),
             Self::NotStarted(text) => write!(f, "not-started {}", Clean::Line(text)),
             Self::Damaged(text) => write!(f, "damaged {}", Clean::Line(text)),
+            Self::Notice(text) => write!(f, "notice {}", Clean::Line(text)),
             Self::File { name, len } => write!(f, "file {} {len}", Clean::Word(name)),
             Self::Memory { name, bytes } => write!(f, "memory {} {bytes}", Clean::Word(name)),
         }

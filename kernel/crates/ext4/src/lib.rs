@@ -27,6 +27,7 @@ mod core_io;
 mod directory;
 mod file_system;
 mod inode;
+pub mod superblock;
 mod xattr;
 
 use alloc::{format, string::String};
@@ -37,6 +38,7 @@ use rsext4::{Ext4Error, Ext4ErrorKind};
 use spin::Once;
 
 pub use file_system::{Access, Ext4};
+pub use superblock::{Condition, Superblock};
 
 /// How the first damage showed that any file system here was found to have.
 static FIRST_DAMAGE: Once<String> = Once::new();

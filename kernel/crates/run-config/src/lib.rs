@@ -13,6 +13,7 @@
 extern crate alloc;
 
 mod net;
+pub mod volume;
 
 use alloc::{
     string::{String, ToString},
@@ -21,6 +22,7 @@ use alloc::{
 use core::fmt;
 
 pub use net::{AddressSource, InterfaceAddress, NetChannels, NetConfig, NotAnInterfaceAddress};
+pub use volume::{Volume, VolumeAccess};
 
 /// Name of the fw_cfg item (QEMU `-fw_cfg name=...,file=...`) that carries the configuration.
 pub const FW_CFG_FILE: &str = "opt/org.crema/run";
@@ -51,6 +53,8 @@ pub struct RunConfig {
     pub hostname: String,
     /// The network.
     pub net: NetConfig,
+    /// The volumes, in the order in which they are mounted.
+    pub volumes: Vec<Volume>,
     /// Whether standard input and output are a terminal on the host.
     pub tty: bool,
     /// Whether every system call is written to the kernel log.
@@ -88,8 +92,8 @@ impl fmt::Display for ParseError {
 impl core::error::Error for ParseError {}
 
 impl RunConfig {
-    /// Reads the records in `bytes`. A key given twice adds (`arg`, `env`, `net.address`, `net.gateway`, `net.dns`) or replaces (all
-    /// others).
+    /// Reads the records in `bytes`. A key given twice adds (`arg`, `env`, `net.address`, `net.gateway`, `net.dns`, `volume`) or
+    /// replaces (all others).
     pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let text = core::str::from_utf8(bytes).map_err(|_| ParseError::NotUtf8)?;
         let mut config = Self::default();
@@ -107,6 +111,7 @@ impl RunConfig {
                 "env" => config.env.push(value.to_string()),
                 "cwd" => config.cwd = value.to_string(),
                 "hostname" | "net.hostname" => config.hostname = value.to_string(),
+                "volume" => config.volumes.push(value.parse().map_err(|_| bad_value())?),
                 "tty" => config.tty = flag()?,
                 "trace-syscalls" => config.trace_syscalls = flag()?,
                 "verbose" => config.verbose = flag()?,
@@ -147,6 +152,9 @@ impl RunConfig {
         let mut carried = Some(());
         self.net.records(|key, value| carried = carried.and_then(|()| record(key, &value.to_string())));
         carried?;
+        for volume in &self.volumes {
+            record("volume", &volume.to_string())?;
+        }
         let flags = [("tty", self.tty), ("trace-syscalls", self.trace_syscalls), ("verbose", self.verbose)];
         for (key, value) in flags {
             if value {
@@ -175,6 +183,9 @@ mod tests {
                 dns: ["10.0.0.2".parse().unwrap()].to_vec(),
                 channels: NetChannels::Off,
             },
+            volumes: ["crema-vol-0:rw:/data", "crema-vol-1:ro:/data/more"]
+                .map(|text| text.parse().unwrap())
+                .to_vec(),
             tty: true,
             trace_syscalls: false,
             verbose: true,
@@ -198,6 +209,7 @@ mod tests {
             "net.gateway=x",
             "net.dns=10.0.0.256",
             "net.channels=1",
+            "volume=crema-vol-0:/data",
         ] {
             let (key, value) = record.split_once('=').unwrap();
             let refused = ParseError::BadValue { key: key.into(), value: value.into() };

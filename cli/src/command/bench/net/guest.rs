@@ -90,6 +90,7 @@ impl Machine<'_> {
             linux: linux.as_ref(),
             network: &network,
             image: self.image,
+            disks: &[],
             config: &config,
             folder: RunFolder::new(self.project)?,
             on_interrupt: OnInterrupt::End,
@@ -102,6 +103,7 @@ impl Machine<'_> {
             stdout: Box::new(output.clone()),
             stderr: Box::new(complaints.clone()),
             kernel_log: None,
+            notices: None,
         };
         let events = Events::new();
         let remote = events.remote();
