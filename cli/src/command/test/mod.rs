@@ -15,6 +15,7 @@ mod known_failures;
 mod limited;
 mod linux;
 mod net;
+mod services;
 mod tool;
 
 use std::{

@@ -1,6 +1,7 @@
 //! Three guests that are one ZooKeeper.
 
 use std::{
+    net::Ipv4Addr,
     thread,
     time::{Duration, Instant},
 };
@@ -9,7 +10,7 @@ use super::{
     Fixture, Verdict, expect,
     guest::{Guest, PATIENCE, Running},
     switch::Switch,
-    wire::{free_port, gateway},
+    wire::free_port,
     zookeeper::{client, four_letters, wait_until_well},
 };
 
@@ -20,32 +21,17 @@ const WRITES: usize = 50;
 pub fn loses_its_leader(fixture: &Fixture) -> Verdict {
     let switch = Switch::new(4)?;
     let ports = [free_port()?, free_port()?, free_port()?];
-    let forward =
-        |(number, port): (usize, &u16)| format!(",hostfwd=tcp:127.0.0.1:{port}-10.1.0.{}:2181", number + 1);
-    let forwards: String = ports.iter().enumerate().map(forward).collect();
-    let _gateway = gateway(
-        &format!(
-            "user,id=user,net=10.1.0.0/24,host=10.1.0.254,dns=10.1.0.253,dhcpstart=10.1.0.200{forwards}"
-        ),
-        &{
-            let (ours, theirs) = switch.ends(0)?;
-            format!(
-                "dgram,id=link,local.type=inet,local.host=127.0.0.1,local.port={},\
-                 remote.type=inet,remote.host=127.0.0.1,remote.port={}",
-                theirs.port(),
-                ours.port()
-            )
-        },
-    )?;
+    let address = |number: usize| Ipv4Addr::new(10, 1, 0, number as u8);
+    let forwards = [1, 2, 3].map(|number| (ports[number - 1], address(number), 2181));
+    let _gateway = switch.gateway(0, &forwards)?;
     let members: Vec<String> = (1..=3).map(|n| format!("server.{n}=10.1.0.{n}:2888:3888")).collect();
     let mut guests: Vec<Option<Guest>> = Vec::new();
     for number in 1..=3 {
-        let (ip, id) = (format!("10.1.0.{number}/24"), format!("myid={number}"));
-        let (ours, theirs) = switch.ends(number)?;
-        let link = format!("socket:dgram={ours},local={theirs}");
+        let (link, id) = (switch.options(number, address(number))?, format!("myid={number}"));
         let mut args = vec![id.as_str()];
         args.extend(members.iter().map(String::as_str));
-        let options = ["--net", &link, "--ip", &ip, "--gateway", "10.1.0.254", "-m", "640M", "-c", "2"];
+        let mut options: Vec<&str> = link.iter().map(String::as_str).collect();
+        options.extend(["-m", "640M", "-c", "2"]);
         guests.push(Some(Guest::appliance(fixture, "zookeeper", &options, &args)?));
     }
     for port in ports {

@@ -116,7 +116,7 @@ fn load(fixture: &Fixture, port: u16, seconds: u32) -> Verdict {
     let mut wrk = Command::new("wrk");
     wrk.args(["--threads", "2", "--connections", CONNECTIONS, "--timeout", "120"]);
     wrk.args(["--duration", &format!("{seconds}s"), &format!("http://127.0.0.1:{port}/")]);
-    wrk.current_dir(fixture.folder.path());
+    wrk.current_dir(fixture.folder());
     wrk.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let said = Running::start(wrk)?.output()?;
     let requests = said

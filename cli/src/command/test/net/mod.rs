@@ -1,6 +1,6 @@
 //! The suite of the network: real services in guests, and real clients on the host.
 //!
-//! The tool is called as a user calls it ([`guest`]); clients are wrk, Java programs (`tests/net`), and what is written here. Between
+//! The tool is called as a user calls it ([`services`]); clients are wrk, Java programs (`tests/net`), and what is written here. Between
 //! guest and host is QEMU's user networking, or [`wire`]: a cable of our own that can lose, repeat, reorder and damage frames, and on which frames
 //! can be forged. Expectations hold for any kernel: with the hidden option `--linux` the guests are Linux, which is how these tests are
 //! tested. Nothing here asserts a time.
@@ -8,35 +8,25 @@
 mod addresses;
 mod echo;
 mod ensemble;
-mod guest;
 mod hostile;
 mod http;
 mod names;
-mod switch;
+pub mod switch;
 mod tls;
-mod wire;
+pub mod wire;
 mod zookeeper;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fs, path::PathBuf};
 
-use super::{Context, Outcome, Suite, Tally, Test, java};
+use super::{
+    Context, Suite, Test, java,
+    services::{self, Check, Fixture, Verdict, expect, guest},
+};
 use crate::{
     appliance::Manifest,
     failure::{Failure, Result},
-    image::jre::JAVA_HOME,
     options::ApplicationOptions,
-    scratch::ScratchFolder,
 };
-
-/// What one test says is wrong, if anything.
-type Verdict = Result<(), String>;
-
-type Check = fn(&Fixture) -> Verdict;
 
 const CHECKS: [(&str, Check); 21] = [
     ("addresses/by-dhcp-and-routers", addresses::by_dhcp_and_routers),
@@ -81,34 +71,7 @@ impl Suite for NetSuite {
     }
 
     fn prepare<'a>(&self, context: &'a Context, names: &[String]) -> Result<Vec<Test<'a>>> {
-        let fixture = Arc::new(Fixture::make(context)?);
-        let test = |(name, check): (&'static str, Check)| {
-            let fixture = fixture.clone();
-            let run = move || {
-                fixture.forget_guests();
-                let known = KNOWN_FAILURES.iter().find(|(failing, _)| *failing == name);
-                if let Some((_, reason)) = known
-                    && fixture.length == Length::Short
-                {
-                    let note = format!("known failure, tried with --long only: {reason}");
-                    return Outcome { tally: Tally { skipped: 1, ..Tally::default() }, notes: vec![note] };
-                }
-                match check(&fixture) {
-                    Ok(()) => Outcome { tally: Tally { passed: 1, ..Tally::default() }, notes: vec![] },
-                    Err(problem) => {
-                        let mut outcome = Outcome::failure(problem);
-                        outcome.notes.extend(fixture.what_guests_said());
-                        outcome
-                    }
-                }
-            };
-            Test { name: name.to_string(), run: Box::new(run) }
-        };
-        Ok(CHECKS
-            .into_iter()
-            .filter(|(name, _)| names.iter().any(|wanted| wanted == name))
-            .map(test)
-            .collect())
+        Ok(services::tests(fixture(context)?, &CHECKS, &KNOWN_FAILURES, names))
     }
 
     fn runs_guests(&self) -> bool {
@@ -125,95 +88,21 @@ fn tests_folder(context: &Context) -> PathBuf {
     context.project.root().join("tests/net")
 }
 
-/// Whether a test is run in its long form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Length {
-    Short,
-    Long,
-}
+/// With the classes of `programs` and of `zookeeper`, which are clients, or both client and server.
+fn fixture(context: &Context) -> Result<Fixture> {
+    let mut fixture = Fixture::make(context)?;
+    let tests = tests_folder(context);
+    let none = ApplicationOptions::default();
+    let programs = Manifest::read(&tests.join("programs"))?.prepare(&none, &context.project)?;
+    fixture.add_class_path("programs", programs.options.class_path.join(":"));
 
-/// What all tests share.
-struct Fixture {
-    folder: ScratchFolder,
-    root: PathBuf,
-    tool: PathBuf,
-    length: Length,
-    /// Options of each guest.
-    common: Vec<String>,
-    /// Classes of `tests/net/programs`.
-    programs: PathBuf,
-    /// Class path of `tests/net/zookeeper`.
-    zookeeper: String,
-    /// What the guests of the test at hand have said on standard error, by name.
-    said: Mutex<Vec<(String, guest::Lines)>>,
-}
-
-impl Fixture {
-    fn make(context: &Context) -> Result<Self> {
-        let folder = ScratchFolder::new_in(&std::env::temp_dir())?;
-        let tests = tests_folder(context);
-        let none = ApplicationOptions::default();
-        let programs = Manifest::read(&tests.join("programs"))?.prepare(&none, &context.project)?;
-        let programs = programs.options.class_path.first().cloned().unwrap_or_default().into();
-
-        let server = Manifest::read(&context.project.root().join("apps/zookeeper"))?;
-        let mut jars = server.prepare(&none, &context.project)?.options.class_path;
-        let classes = folder.path().join("zookeeper");
-        fs::create_dir(&classes).map_err(Failure::io("make", &classes))?;
-        let source = tests.join("zookeeper/ZooKeeperClient.java");
-        java::compile_with("net/zookeeper", &[source], &classes, &jars.join(":"))?;
-        jars.insert(0, classes.display().to_string());
-
-        let tool =
-            std::env::current_exe().map_err(|error| Failure::new(format!("cannot find myself: {error}")))?;
-        Ok(Self {
-            folder,
-            root: context.project.root().to_path_buf(),
-            tool,
-            length: if context.options.long { Length::Long } else { Length::Short },
-            common: guest::common_options(&context.options),
-            programs,
-            zookeeper: jars.join(":"),
-            said: Mutex::default(),
-        })
-    }
-
-    /// The short or the long one of two values.
-    fn by_length<T>(&self, short: T, long: T) -> T {
-        match self.length {
-            Length::Short => short,
-            Length::Long => long,
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// A Java program on the host.
-    fn java(&self, class_path: &str, words: &[&str]) -> Command {
-        let mut command = Command::new(Path::new(JAVA_HOME).join("bin/java"));
-        // ZooKeeper's client tells of each connection that it lost, which here is the test.
-        command.args(["-Xmx256m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-cp", class_path]);
-        command.args(words).current_dir(self.folder.path());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn forget_guests(&self) {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    /// For a failure: the last that each guest and its tool said.
-    fn what_guests_said(&self) -> Vec<String> {
-        const SHOWN_LINES: usize = 20;
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let shown = |(name, lines): &(String, guest::Lines)| format!("{name}:\n{}", lines.last(SHOWN_LINES));
-        said.iter().map(shown).collect()
-    }
-}
-
-/// The sentence that something is not as expected.
-fn expect<T: PartialEq + std::fmt::Debug>(what: &str, got: T, expected: T) -> Verdict {
-    if got == expected { Ok(()) } else { Err(format!("{what}: {got:?}, and not {expected:?}")) }
+    let server = Manifest::read(&context.project.root().join("apps/zookeeper"))?;
+    let mut class_path = server.prepare(&none, &context.project)?.options.class_path;
+    let classes = fixture.path("zookeeper");
+    fs::create_dir(&classes).map_err(Failure::io("make", &classes))?;
+    let source = tests.join("zookeeper/ZooKeeperClient.java");
+    java::compile_with("net/zookeeper", &[source], &classes, &class_path.join(":"))?;
+    class_path.insert(0, classes.display().to_string());
+    fixture.add_class_path("zookeeper", class_path.join(":"));
+    Ok(fixture)
 }

@@ -14,7 +14,13 @@ use std::{
     time::Duration,
 };
 
-use super::wire::{FRAME_LIMIT_BYTES, free_port};
+use super::{
+    guest::Running,
+    wire::{FRAME_LIMIT_BYTES, free_port, gateway},
+};
+
+/// The gateway of guests at a switch.
+const GATEWAY: &str = "10.1.0.254";
 
 type HardwareAddress = [u8; 6];
 
@@ -61,8 +67,33 @@ impl Switch {
         Ok(Self { cables, stop, movers })
     }
 
+    /// A gateway at the end of a cable, through which each of `forwards` (a port of the host, an address and a port of a guest) is reached
+    /// from the host. The guests have addresses of 10.1.0.0/24; that of the gateway is [`GATEWAY`].
+    pub fn gateway(&self, number: usize, forwards: &[(u16, Ipv4Addr, u16)]) -> Result<Running, String> {
+        let (ours, theirs) = self.ends(number)?;
+        let forward =
+            |(host, address, port): &(u16, Ipv4Addr, u16)| format!(",hostfwd=tcp:127.0.0.1:{host}-{address}:{port}");
+        let forwards: String = forwards.iter().map(forward).collect();
+        gateway(
+            &format!("user,id=user,net=10.1.0.0/24,host={GATEWAY},dns=10.1.0.253,dhcpstart=10.1.0.200{forwards}"),
+            &format!(
+                "dgram,id=link,local.type=inet,local.host=127.0.0.1,local.port={},\
+                 remote.type=inet,remote.host=127.0.0.1,remote.port={}",
+                theirs.port(),
+                ours.port()
+            ),
+        )
+    }
+
+    /// The options of a guest at the end of a cable.
+    pub fn options(&self, number: usize, address: Ipv4Addr) -> Result<[String; 6], String> {
+        let (ours, theirs) = self.ends(number)?;
+        let link = format!("socket:dgram={ours},local={theirs}");
+        Ok(["--net", &link, "--ip", &format!("{address}/24"), "--gateway", GATEWAY].map(String::from))
+    }
+
     /// The ends of a cable: ours, and that of the machine.
-    pub fn ends(&self, number: usize) -> Result<(SocketAddr, SocketAddr), String> {
+    fn ends(&self, number: usize) -> Result<(SocketAddr, SocketAddr), String> {
         let (ours, theirs) = &self.cables[number];
         Ok((ours.local_addr().map_err(|error| error.to_string())?, *theirs))
     }

@@ -54,16 +54,14 @@ pub fn server_in_the_guest(fixture: &Fixture) -> Verdict {
     guest.wait_for("ready on 8443")?;
     let length = fixture.by_length("4000000", "100000000");
     let url = format!("https://127.0.0.1:{}", guest.port(0));
-    let classes = fixture.programs.display().to_string();
-    let client = fixture.java(&classes, &["TlsClient", &url, &store, PASSWORD, length]);
+    let client = fixture.java("programs", &["TlsClient", &url, &store, PASSWORD, length]);
     verify(&Running::start(client)?.output()?, length)?;
     guest.stop()
 }
 
 pub fn client_in_the_guest(fixture: &Fixture) -> Verdict {
     let store = make_keys(fixture)?;
-    let classes = fixture.programs.display().to_string();
-    let server = Running::start(fixture.java(&classes, &["TlsServer", "0", &store, PASSWORD]))?;
+    let server = Running::start(fixture.java("programs", &["TlsServer", "0", &store, PASSWORD]))?;
     let ready = server.wait_for("ready on ")?;
     let port = ready.rsplit(' ').next().unwrap_or_default();
     let length = fixture.by_length("4000000", "100000000");

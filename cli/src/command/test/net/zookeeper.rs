@@ -25,7 +25,7 @@ const THREADS: &str = "32";
 pub fn client(fixture: &Fixture, words: &[&str]) -> Command {
     let mut all = vec!["ZooKeeperClient"];
     all.extend(words);
-    fixture.java(&fixture.zookeeper, &all)
+    fixture.java("zookeeper", &all)
 }
 
 /// The answer to one of ZooKeeper's four-letter words.

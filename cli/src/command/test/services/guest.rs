@@ -65,7 +65,12 @@ impl Lines {
 
     /// Waits for a line with this text after the first `skip` lines that have it. `None` if the stream ends or time is up.
     pub fn wait_for(&self, text: &str, skip: usize) -> Option<String> {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_within(PATIENCE, text, skip)
+    }
+
+    /// The same with a limit of the caller's.
+    fn wait_within(&self, patience: Duration, text: &str, skip: usize) -> Option<String> {
+        let deadline = Instant::now() + patience;
         let mut state = self.state();
         loop {
             if let Some(line) = state.lines.iter().filter(|line| line.contains(text)).nth(skip) {
@@ -130,10 +135,7 @@ impl Running {
 
     /// The same, for a line after the first `skip` that have the text.
     pub fn wait_for_another(&self, text: &str, skip: usize) -> Result<String, String> {
-        self.stdout.wait_for(text, skip).ok_or_else(|| {
-            let (stdout, stderr) = (self.stdout.last(5), self.stderr.last(15));
-            format!("{} did not say {text:?} but\n{stdout}\n{stderr}", self.name)
-        })
+        self.wait_for_line(PATIENCE, text, skip)
     }
 
     /// Gives it a line of input.
@@ -147,9 +149,25 @@ impl Running {
         let _ = kill_process(Pid::from_child(&self.child), signal);
     }
 
+    /// Waits until a line of its output has the text, for a program that takes longer than others.
+    pub fn wait_within(&self, patience: Duration, text: &str) -> Result<String, String> {
+        self.wait_for_line(patience, text, 0)
+    }
+
+    fn wait_for_line(&self, patience: Duration, text: &str, skip: usize) -> Result<String, String> {
+        self.stdout.wait_within(patience, text, skip).ok_or_else(|| {
+            let (stdout, stderr) = (self.stdout.last(5), self.stderr.last(15));
+            format!("{} did not say {text:?} but\n{stdout}\n{stderr}", self.name)
+        })
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self) -> Result<ExitStatus, String> {
-        let deadline = Instant::now() + PATIENCE;
+        self.end_within(PATIENCE)
+    }
+
+    fn end_within(&mut self, patience: Duration) -> Result<ExitStatus, String> {
+        let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait().map_err(|error| error.to_string())? {
                 return Ok(status);
@@ -162,10 +180,15 @@ impl Running {
     }
 
     /// Its output, if it ends well.
-    pub fn output(mut self) -> Result<String, String> {
+    pub fn output(self) -> Result<String, String> {
+        self.output_within(PATIENCE)
+    }
+
+    /// The same, for a program that takes longer than others.
+    pub fn output_within(mut self, patience: Duration) -> Result<String, String> {
         // Its end of input comes first.
         self.stdin = None;
-        let status = self.wait()?;
+        let status = self.end_within(patience)?;
         let output = self.stdout.all();
         if status.success() {
             return Ok(output);
@@ -236,6 +259,18 @@ impl Guest {
     /// Waits until the guest's program prints a line with this text.
     pub fn wait_for(&self, text: &str) -> Result<String, String> {
         self.tool.wait_for(text).map_err(|_| format!("the guest did not print {text:?}"))
+    }
+
+    /// The same, for a program that takes longer than others to get so far.
+    pub fn wait_within(&self, patience: Duration, text: &str) -> Result<String, String> {
+        self.tool
+            .wait_within(patience, text)
+            .map_err(|_| format!("the guest did not print {text:?} in {} s", patience.as_secs()))
+    }
+
+    /// Ends it at once, as when the power goes: QEMU ends with its tool, and what the guest has not written is lost.
+    pub fn cut_power(self) {
+        drop(self);
     }
 
     /// Ends it as Ctrl-C does. That the program ends by it, and not the machine, shows that the machine is well.
