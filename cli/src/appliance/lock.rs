@@ -27,7 +27,7 @@ use crate::{
 const LOCK: &str = "crema.lock";
 
 /// Classifiers of native code for machines that no guest is.
-const OTHER_PLATFORMS: [&str; 5] = ["aarch_64", "aarch64", "osx", "windows", "ppc"];
+const OTHER_PLATFORMS: [&str; 6] = ["aarch_64", "aarch64", "osx", "windows", "ppc", "riscv"];
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
