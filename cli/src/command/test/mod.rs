@@ -8,6 +8,7 @@ mod artefact;
 mod c_programs;
 mod cargo;
 mod check_lines;
+mod databases;
 mod guest;
 mod java;
 mod java_spec;
@@ -116,6 +117,7 @@ pub fn test(options: &TestOptions, project: &Project) -> Result<u8> {
         Box::new(java::JavaSuite),
         Box::new(tool::ToolSuite),
         Box::new(net::NetSuite),
+        Box::new(databases::DatabaseSuite),
     ];
     let (wanted_suite, wanted_names) = match options.filter.split_first() {
         None => (None, &[][..]),

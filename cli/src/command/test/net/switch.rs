@@ -71,11 +71,14 @@ impl Switch {
     /// from the host. The guests have addresses of 10.1.0.0/24; that of the gateway is [`GATEWAY`].
     pub fn gateway(&self, number: usize, forwards: &[(u16, Ipv4Addr, u16)]) -> Result<Running, String> {
         let (ours, theirs) = self.ends(number)?;
-        let forward =
-            |(host, address, port): &(u16, Ipv4Addr, u16)| format!(",hostfwd=tcp:127.0.0.1:{host}-{address}:{port}");
+        let forward = |(host, address, port): &(u16, Ipv4Addr, u16)| {
+            format!(",hostfwd=tcp:127.0.0.1:{host}-{address}:{port}")
+        };
         let forwards: String = forwards.iter().map(forward).collect();
         gateway(
-            &format!("user,id=user,net=10.1.0.0/24,host={GATEWAY},dns=10.1.0.253,dhcpstart=10.1.0.200{forwards}"),
+            &format!(
+                "user,id=user,net=10.1.0.0/24,host={GATEWAY},dns=10.1.0.253,dhcpstart=10.1.0.200{forwards}"
+            ),
             &format!(
                 "dgram,id=link,local.type=inet,local.host=127.0.0.1,local.port={},\
                  remote.type=inet,remote.host=127.0.0.1,remote.port={}",

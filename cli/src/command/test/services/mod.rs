@@ -24,23 +24,23 @@ pub type Verdict = Result<(), String>;
 
 pub type Check = fn(&Fixture) -> Verdict;
 
-/// The checks whose names are wanted, as tests. A check with a reason in `known_failures` is tried in its long form only.
+/// The checks whose names are wanted, as tests. Those with a reason in `long_only` are tried with `--long` only.
 pub fn tests<'a>(
     fixture: Fixture,
     checks: &[(&'static str, Check)],
-    known_failures: &[(&'static str, &'static str)],
+    long_only: &[(&'static str, &'static str)],
     wanted: &[String],
 ) -> Vec<Test<'a>> {
     let fixture = Arc::new(fixture);
     let test = |&(name, check): &(&'static str, Check)| {
         let fixture = fixture.clone();
-        let known = known_failures.iter().find(|(failing, _)| *failing == name).map(|(_, reason)| *reason);
+        let why_long = long_only.iter().find(|(long, _)| *long == name).map(|(_, reason)| *reason);
         let run = move || {
             fixture.forget_guests();
-            if let Some(reason) = known
+            if let Some(reason) = why_long
                 && fixture.length == Length::Short
             {
-                return skipped(format!("known failure, tried with --long only: {reason}"));
+                return skipped(format!("with --long only: {reason}"));
             }
             match check(&fixture) {
                 Ok(()) => Outcome { tally: Tally { passed: 1, ..Tally::default() }, notes: vec![] },

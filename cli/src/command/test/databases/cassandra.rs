@@ -1,0 +1,117 @@
+//! Cassandra in guests, and its own driver on the host.
+//!
+//! Under emulation a node takes a minute or more to start, and several on a busy host: all of this is for `--long` only.
+
+use std::net::Ipv4Addr;
+
+use super::{
+    super::net::{switch::Switch, wire::free_port},
+    Fixture, SLOW_PATIENCE, Verdict, acknowledged, check_volume, expect,
+    guest::{Guest, Running},
+    new_volume, with_numbers,
+};
+
+const THREADS: &str = "8";
+
+/// How nodetool's work is asked for.
+const JMX: &str = "jmx=7199";
+
+fn start(fixture: &Fixture, volume: &str) -> Result<Guest, String> {
+    let options = ["-p", "0:9042", "-p", "0:7199", "--volume", volume];
+    let guest = Guest::appliance(fixture, "cassandra", &options, &[JMX])?;
+    guest.wait_within(SLOW_PATIENCE, "cassandra: ready")?;
+    Ok(guest)
+}
+
+fn client(fixture: &Fixture, words: &[&str], numbers: &[String]) -> Result<Running, String> {
+    let mut all = vec!["CassandraLoad"];
+    all.extend(with_numbers(words, numbers));
+    Running::start(fixture.java("cassandra", &all))
+}
+
+/// What a client says that ends by itself.
+fn said(fixture: &Fixture, words: &[&str], numbers: &[String]) -> Result<String, String> {
+    client(fixture, words, numbers)?
+        .output_within(SLOW_PATIENCE)
+        .map_err(|problem| format!("{}: {problem}", words.join(" ")))
+}
+
+/// Load, flush, snapshot, compaction, an orderly restart, and power cuts in the midst of a load.
+pub fn one_node(fixture: &Fixture) -> Verdict {
+    let volume = new_volume(fixture, "cassandra")?;
+    let mut guest = start(fixture, &volume)?;
+    let (mut node, jmx) = (format!("127.0.0.1:{}", guest.port(0)), format!("127.0.0.1:{}", guest.port(1)));
+    said(fixture, &["create", &node, "1"], &[])?;
+    let mut numbers = Vec::new();
+    for round in 1..=3 {
+        numbers = acknowledged(&said(fixture, &["write", &node, THREADS, "1500"], &numbers)?)?;
+        said(fixture, &["flush", &jmx], &[])?;
+        expect(
+            "files of rows",
+            said(fixture, &["tables", &jmx], &[])?.lines().next(),
+            Some(&*format!("tables {round}")),
+        )?;
+    }
+    said(fixture, &["snapshot", &jmx, "first"], &[])?;
+    said(fixture, &["compact", &jmx], &[])?;
+    expect("files of rows", said(fixture, &["tables", &jmx], &[])?.lines().next(), Some("tables 1"))?;
+    said(fixture, &["check", &node], &numbers)?;
+    // Some are in the commit log only.
+    numbers = acknowledged(&said(fixture, &["write", &node, THREADS, "500"], &numbers)?)?;
+    guest.stop()?;
+    check_volume(&volume)?;
+
+    for _cut in 0..3 {
+        guest = start(fixture, &volume)?;
+        node = format!("127.0.0.1:{}", guest.port(0));
+        said(fixture, &["check", &node], &numbers)?;
+        let writer = client(fixture, &["write", &node, THREADS, "0"], &numbers)?;
+        writer.wait_within(SLOW_PATIENCE, "writing 600")?;
+        guest.cut_power();
+        numbers = acknowledged(&writer.output_within(SLOW_PATIENCE)?)?;
+    }
+    guest = start(fixture, &volume)?;
+    node = format!("127.0.0.1:{}", guest.port(0));
+    said(fixture, &["check", &node], &numbers)?;
+    guest.stop()?;
+    check_volume(&volume)
+}
+
+const CQL_PORT: u16 = 9042;
+
+/// Two nodes that both have all rows. One is lost, writes at ONE go on, it comes back, and gets by hints what it missed: so it has
+/// all rows when the other is lost.
+pub fn two_nodes(fixture: &Fixture) -> Verdict {
+    let switch = Switch::new(3)?;
+    let ports = [free_port()?, free_port()?];
+    let address = |number: u8| Ipv4Addr::new(10, 1, 0, number);
+    let _gateway =
+        switch.gateway(0, &[(ports[0], address(1), CQL_PORT), (ports[1], address(2), CQL_PORT)])?;
+    let volumes = [new_volume(fixture, "first")?, new_volume(fixture, "second")?];
+    let start = |number: u8| {
+        let place = usize::from(number);
+        let link = switch.options(place, address(number))?;
+        let mut options: Vec<&str> = link.iter().map(String::as_str).collect();
+        options.extend(["--volume", &volumes[place - 1]]);
+        let guest = Guest::appliance(fixture, "cassandra", &options, &["seeds=10.1.0.1"])?;
+        guest.wait_within(SLOW_PATIENCE, "cassandra: ready")?;
+        Ok::<_, String>(guest)
+    };
+    let [first_node, second_node] = ports.map(|port| format!("127.0.0.1:{port}"));
+    let first = start(1)?;
+    let second = start(2)?;
+    said(fixture, &["create", &first_node, "2"], &[])?;
+    let mut numbers = acknowledged(&said(fixture, &["write", &first_node, THREADS, "400"], &[])?)?;
+    said(fixture, &["check", &second_node], &numbers)?;
+
+    second.cut_power();
+    numbers = acknowledged(&said(fixture, &["write", &first_node, THREADS, "400"], &numbers)?)?;
+    said(fixture, &["check", &first_node], &numbers)?;
+    said(fixture, &["hints", &first_node, "some"], &[])?;
+    let second = start(2)?;
+    said(fixture, &["hints", &first_node, "none"], &[])?;
+    first.cut_power();
+    said(fixture, &["check", &second_node], &numbers)?;
+    second.stop()?;
+    check_volume(&volumes[1])
+}
