@@ -106,6 +106,23 @@ impl Line {
         }
     }
 
+    /// Sends message `n + 1` of the device, that of its queue `n`, to `handler` on CPU `n`, for all messages below
+    /// `count`. Message 0 stays off. `false`, and a line in the log, if that cannot be.
+    pub fn enable_queues(&self, count: u16, handler: impl Fn(u16) + Clone + Send + Sync + 'static) -> bool {
+        let Self::Msix { function, capability, table } = self else { return false };
+        for entry in 1..count.min(capability.vectors) {
+            let handler = handler.clone();
+            let Some(vector) = interrupt::allocate(move || handler(entry)) else {
+                log::warn!("no interrupt vector left: a device is polled");
+                return false;
+            };
+            let Some(message) = Message::fixed(apic_id(usize::from(entry) - 1), vector) else { return false };
+            write_entry(table, entry, MsixEntry::new(message));
+        }
+        pci::with_space(|space| set_msix_enable(space, *function, capability, MsixEnable::On));
+        true
+    }
+
     /// Sends the device's first `count` messages to `handler`, which gets their numbers. The first is for what is
     /// rare; the others go to one CPU after the other. `false`, and a line in the log, if that cannot be.
     pub fn enable_vectors(&self, count: u16, handler: impl Fn(u16) + Clone + Send + Sync + 'static) -> bool {

@@ -86,7 +86,9 @@ pub fn discover(rsdp: Option<u64>, command_line: &str) -> Machine {
         // Nothing says so, but a PC has one here (Intel 82093AA datasheet, 3.0).
         apic::add_io_apic(IO_APIC_ADDRESS, 0);
     }
-    let found = virtio::probe(command_line);
+    let machine = Machine { platform };
+    let cpus = machine.apic_ids().count().clamp(1, cpu::MAX_CPUS);
+    let found = virtio::probe(command_line, cpus);
     if let Some(source) = found.entropy {
         random::set_source(source);
     }
@@ -95,8 +97,7 @@ pub fn discover(rsdp: Option<u64>, command_line: &str) -> Machine {
         SERIAL.call_once(|| serial);
     }
     DISKS.call_once(|| found.disks);
-    let machine = Machine { platform };
-    network::attach(found.network, machine.apic_ids().count().min(cpu::MAX_CPUS));
+    network::attach(found.network, cpus);
     machine
 }
 
@@ -106,12 +107,15 @@ pub fn start(hooks: control::Hooks) -> Result<(), Errno> {
     for disk in DISKS.get().into_iter().flatten() {
         let handler = disk.device.clone();
         let wired = disk.line.is_wired();
-        let enabled = disk.line.enable(move || {
-            if wired {
-                handler.acknowledge_interrupt();
-            }
-            handler.handle_interrupt();
-        });
+        let enabled = match disk.device.vectors_used() {
+            0 | 1 => disk.line.enable(move || {
+                if wired {
+                    handler.acknowledge_interrupt();
+                }
+                handler.handle_interrupt();
+            }),
+            vectors => disk.line.enable_queues(vectors, move |vector| handler.handle_vector(vector)),
+        };
         if enabled {
             disk.device.set_completion_mode(::virtio::block::CompletionMode::Interrupts);
         }

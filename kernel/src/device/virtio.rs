@@ -3,8 +3,11 @@
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use ::virtio::{
-    DeviceKind, InitError, MmioTransport, NO_VECTOR, PciTransport, Transport, block::Disk,
-    entropy::EntropySource, parse_command_line_device, serial::SerialDevice,
+    DeviceKind, InitError, MmioTransport, NO_VECTOR, PciTransport, Transport,
+    block::{Disk, Vectors},
+    entropy::EntropySource,
+    parse_command_line_device,
+    serial::SerialDevice,
 };
 use acpi_tables::VirtioMmio;
 
@@ -35,12 +38,12 @@ pub struct Candidate {
     pub line: Line,
 }
 
-/// Looks on PCI, among ACPI's devices and on the command line.
-pub fn probe(command_line: &str) -> Found {
+/// Looks on PCI, among ACPI's devices and on the command line. Disks have queues for `cpus` CPUs.
+pub fn probe(command_line: &str, cpus: usize) -> Found {
     let mut found = Found::default();
     for candidate in on_pci().into_iter().chain(on_mmio(command_line)) {
         let kind = candidate.transport.kind();
-        if let Err(error) = found.attach(candidate) {
+        if let Err(error) = found.attach(candidate, cpus) {
             log::warn!("virtio {kind:?}: {error}");
         }
     }
@@ -48,12 +51,16 @@ pub fn probe(command_line: &str) -> Found {
 }
 
 impl Found {
-    fn attach(&mut self, candidate: Candidate) -> Result<(), InitError> {
+    fn attach(&mut self, candidate: Candidate, cpus: usize) -> Result<(), InitError> {
         let Candidate { transport, line } = candidate;
         let vector = if matches!(line, Line::Msix { .. }) { MSIX_ENTRY } else { NO_VECTOR };
         match transport.kind() {
             DeviceKind::Block => {
-                let disk = Arc::new(Disk::new(transport, &DIRECT_MAP, vector)?);
+                let vectors = match line.vectors() {
+                    0 => Vectors::None,
+                    all => Vectors::Messages(all),
+                };
+                let disk = Arc::new(Disk::new(transport, &DIRECT_MAP, vectors, cpus)?);
                 self.disks.push(Attached { device: disk, line });
             }
             DeviceKind::Entropy if self.entropy.is_none() => {

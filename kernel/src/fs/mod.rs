@@ -9,7 +9,10 @@ mod system_info;
 mod volumes;
 
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
-use core::sync::atomic::{AtomicU16, Ordering};
+use core::{
+    ops::ControlFlow,
+    sync::atomic::{AtomicU16, Ordering},
+};
 
 use ext4::{Access, Ext4};
 use ksync::{Interruptible, RwLock, WaitQueue};
@@ -23,7 +26,7 @@ use spin::{LazyLock, Once};
 use tmpfs::Tmpfs;
 use vfs::{
     AccessMode, Blocking, FdFlags, FdTable, File, FileSystem, FinalLink, MountRequest, Namespace, NewInode,
-    OpenFile, OpenRequest, Path, SliceSrc, WriteSrc,
+    OpenFile, OpenRequest, Path, SliceSrc, WriteSrc, Writeback,
 };
 
 use crate::{device, mm, task};
@@ -44,14 +47,22 @@ static DESCRIPTORS: LazyLock<FdTable> = LazyLock::new(|| FdTable::new(DESCRIPTOR
 const ROOT_DEVICE: DeviceNumber = DeviceNumber { major: 254, minor: 0 };
 /// The share of memory that `/tmp`, `/run` and `/dev/shm` may each take, as systemd sets them up.
 const TMPFS_SHARE: usize = 2;
-/// How long changes stay in memory only, as on Linux (`dirty_expire_centisecs`).
-const WRITEBACK_INTERVAL_NS: u64 = 30_000_000_000;
+/// How long changes of contents stay in memory only, as on Linux (`dirty_expire_centisecs`).
+const DIRTY_EXPIRE_NS: u64 = 30_000_000_000;
+/// How often the writer thread looks (`dirty_writeback_centisecs`), and what else has changed is committed (ext4's
+/// `commit=`).
+const WRITEBACK_INTERVAL_NS: u64 = 5_000_000_000;
+/// How long it rests after it could write nothing of what there was too much.
+const FAILED_PAUSE_NS: u64 = 1_000_000_000;
 
 /// Mounts the root file system and all others. The error says in a sentence what is wrong.
 pub fn mount_root() -> Result<(), String> {
     vfs::set_file_size_alarm(crate::ipc::raise_sigxfsz);
     frames::register_reclaimer(page_cache::evict);
     vfs::set_unmapper(|object, pages| mm::space().unmap_object_range(object, pages));
+    vfs::set_write_protector(|object, pages| {
+        mm::space().write_protect_object_range(object, pages);
+    });
     let disk = device::root_disk().ok_or("there is no disk to boot from")?;
     let root = Ext4::mount(disk, ROOT_DEVICE, Access::ReadWrite).map_err(|error| match error {
         Errno::EINVAL => "the disk has no ext4 file system".into(),
@@ -112,14 +123,28 @@ fn ensure_directory(namespace: &Namespace, path: &str) -> Result<(), Errno> {
     }
 }
 
-/// Writes changes back now and then, so that not all is lost with a machine that is switched off.
+/// The writer thread: writes changes back when they are old, so that not all is lost with a machine that is switched
+/// off, and when there are many.
 extern "C" fn write_back(_: usize) -> ! {
     let never = WaitQueue::new();
+    let mut next_look_ns = 0;
     loop {
-        let deadline_ns = ksync::platform::now_ns().saturating_add(WRITEBACK_INTERVAL_NS);
-        let _ = never.wait(Interruptible::No, Some(deadline_ns), || None::<()>);
-        if let Err(error) = namespace().sync_all() {
-            log::error!("changes could not be written back: {error:?}");
+        page_cache::wait_for_excess(next_look_ns);
+        let dirty_before = page_cache::dirty_pages();
+        if page_cache::has_excess() {
+            namespace().write_back(Writeback::Excess, &|| match page_cache::has_excess() {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            });
+        }
+        let now_ns = ksync::platform::now_ns();
+        if now_ns >= next_look_ns {
+            let deadline_ns = now_ns.saturating_sub(DIRTY_EXPIRE_NS);
+            namespace().write_back(Writeback::OlderThan { deadline_ns }, &|| ControlFlow::Continue(()));
+            next_look_ns = ksync::platform::now_ns() + WRITEBACK_INTERVAL_NS;
+        }
+        if page_cache::has_excess() && page_cache::dirty_pages() >= dirty_before {
+            let _ = never.wait(Interruptible::No, Some(now_ns + FAILED_PAUSE_NS), || None::<()>);
         }
     }
 }

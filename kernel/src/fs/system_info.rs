@@ -58,6 +58,7 @@ impl SystemInfo for Kernel {
             free: figures.free_bytes,
             cached: bytes(cached),
             dirty: bytes(dirty),
+            writeback: bytes(page_cache::writeback_pages()),
             shared: figures.shared_bytes,
             anonymous: resident.anonymous as u64,
             anonymous_huge: 0,

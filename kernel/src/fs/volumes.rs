@@ -74,6 +74,8 @@ fn mount(
     number: DeviceNumber,
     volume: &Volume,
 ) -> Result<(Arc<Ext4>, Access), String> {
+    // Its blocks may be larger than what is read of them here.
+    let disk = block::with_small_sectors(disk);
     let superblock = Superblock::read(&*disk).map_err(reason)?;
     let unknown = superblock.unknown_features();
     if !unknown.is_empty() {

@@ -112,6 +112,7 @@ pub fn map_file(
 ) -> Result<(), Errno> {
     let source = MapSource {
         object,
+        told: None,
         readable: Permission::Granted,
         writable: Permission::Denied,
         unsealed: Permission::Granted,

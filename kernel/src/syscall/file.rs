@@ -13,7 +13,7 @@ use linux_abi::{
     Errno,
     file::{
         AT_FDCWD, AccessMode, Fadvice, FileType, MAX_RW_COUNT, O_ACCMODE, OpenFlags, OpenHow, ResolveFlags,
-        RwFlags, Whence,
+        RwFlags, SyncFileRangeFlags, Whence,
     },
     socket::MessageFlags,
 };
@@ -243,23 +243,27 @@ pub fn sys_sync() -> Result {
 
 /// `syncfs(2)`.
 pub fn sys_syncfs(fd: i32) -> Result {
-    let file = descriptor(fd)?;
-    file.require_not_path_only()?;
-    match file.path() {
-        Some(path) => path.mount.file_system.sync().map(|()| 0),
-        None => Ok(0),
-    }
+    descriptor(fd)?.sync_file_system().map(|()| 0)
 }
 
-/// `sync_file_range(2)`: more is synced than asked for, which it allows.
+/// `sync_file_range(2)`. What it writes is written when it returns, whether that was to be waited for or not; only who
+/// waits is told of what failed before.
 pub fn sys_sync_file_range(fd: i32, offset: i64, len: i64, flags: u32) -> Result {
     let file = descriptor(fd)?;
-    linux_abi::file::SyncFileRangeFlags::from_raw(flags)?;
+    let flags = SyncFileRangeFlags::from_raw(flags)?;
     if offset < 0 || len < 0 || offset.checked_add(len).is_none() {
         return Err(Errno::EINVAL);
     }
     require_file_with_blocks(&file, Errno::ESPIPE)?;
-    if flags == 0 { Ok(0) } else { file.sync(SyncKind::Data).map(|()| 0) }
+    let end = if len == 0 { i64::MAX } else { offset + len };
+    let mut result = Ok(());
+    if flags.contains(SyncFileRangeFlags::WRITE) {
+        result = file.inode()?.write_back_range(offset as u64..end as u64);
+    }
+    if flags.intersects(SyncFileRangeFlags::WAIT_BEFORE | SyncFileRangeFlags::WAIT_AFTER) {
+        result = file.report(result);
+    }
+    result.map(|()| 0)
 }
 
 fn require_file_with_blocks(file: &OpenFile, error: Errno) -> core::result::Result<(), Errno> {
@@ -270,7 +274,7 @@ fn require_file_with_blocks(file: &OpenFile, error: Errno) -> core::result::Resu
     }
 }
 
-/// `fadvise64(2)`: only what is wanted soon is acted on.
+/// `fadvise64(2)`: acted on is what will be wanted soon, and what will not be wanted any more.
 pub fn sys_fadvise64(fd: i32, offset: i64, len: i64, advice: u32) -> Result {
     let file = descriptor(fd)?;
     file.require_not_path_only()?;
@@ -281,13 +285,20 @@ pub fn sys_fadvise64(fd: i32, offset: i64, len: i64, advice: u32) -> Result {
     if len < 0 {
         return Err(Errno::EINVAL);
     }
-    if advice == Fadvice::WillNeed
-        && offset >= 0
-        && let Ok(inode) = file.inode()
-    {
-        let len = if len == 0 { MAX_READAHEAD } else { min(len as usize, MAX_READAHEAD) };
-        // Advice: that it cannot be read will be seen by who reads it.
-        let _ = inode.read_at(offset as u64, &mut Nowhere { remaining: len });
+    let (Ok(offset), Ok(inode)) = (u64::try_from(offset), file.inode()) else { return Ok(0) };
+    match advice {
+        Fadvice::WillNeed => {
+            let len = if len == 0 { MAX_READAHEAD } else { min(len as usize, MAX_READAHEAD) };
+            // Advice: that it cannot be read will be seen by who reads it.
+            let _ = inode.read_at(offset, &mut Nowhere { remaining: len });
+        }
+        Fadvice::DontNeed => {
+            let end = if len == 0 { i64::MAX as u64 } else { offset.saturating_add(len as u64) };
+            // What cannot be written stays, and the failure is told by `fsync`.
+            let _ = inode.write_back_range(offset..end);
+            inode.drop_cached(offset..end);
+        }
+        _ => {}
     }
     Ok(0)
 }

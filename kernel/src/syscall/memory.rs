@@ -50,6 +50,7 @@ fn source_of(fd: i32, prot: Prot, map_type: u32) -> core::result::Result<Option<
     let seals = file.inode().and_then(|inode| inode.seals()).unwrap_or(Seals::empty());
     Ok(Some(MapSource {
         object: file.file().memory_object()?,
+        told: Some(file.told().clone()),
         readable: granted(file.access().can_read()),
         writable: granted(file.access().can_write()),
         unsealed: granted(!seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE)),

@@ -11,7 +11,7 @@ use linux_abi::{
     Errno,
     memory::{HUGE_SHIFT, MapFlags, MapType, Prot},
 };
-use vfs::MemoryObject;
+use vfs::{ErrorCursor, MemoryObject};
 use vma::{Backing, GapRequest, MAX_MAP_COUNT, VmFlags, Vma};
 
 use crate::{
@@ -24,6 +24,8 @@ use crate::{
 pub struct MapSource {
     /// Its memory.
     pub object: Arc<dyn MemoryObject>,
+    /// What its open file was told of failed writes, which `msync(2)` goes on with.
+    pub told: Option<Arc<ErrorCursor>>,
     /// `O_RDONLY` or `O_RDWR`.
     pub readable: Permission,
     /// `O_WRONLY` or `O_RDWR`.
@@ -264,7 +266,7 @@ impl<T: Tlb> AddressSpace<T> {
         if flags.contains(VmFlags::GROWSDOWN) {
             return Err(Errno::EINVAL);
         }
-        Ok((flags, Some(ObjectRef::file(source.object))))
+        Ok((flags, Some(ObjectRef::file(source.object, source.told))))
     }
 
     /// Linux's heuristic overcommit (`vm.overcommit_memory` 0): only what could never be had is refused.

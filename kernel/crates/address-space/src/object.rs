@@ -6,7 +6,7 @@ use core::{fmt, ops::Range};
 use frames::PageRef;
 use ksync::Mutex;
 use linux_abi::Errno;
-use vfs::{MemoryObject, ObjectName, PageAccess};
+use vfs::{ErrorCursor, MemoryObject, ObjectName, PageAccess};
 
 /// What kind of memory an object's pages are, for the counts of `/proc/self/status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,25 +15,35 @@ pub(crate) enum ObjectKind {
     SharedMemory,
 }
 
-/// A mapped object; equal if it is the same one.
+/// A mapped object; equal if it is the same one, mapped through the same open file.
 #[derive(Clone)]
 pub struct ObjectRef {
     object: Arc<dyn MemoryObject>,
+    /// What the open file that was mapped was told of failed writes.
+    told: Option<Arc<ErrorCursor>>,
     pub(crate) kind: ObjectKind,
 }
 
 impl ObjectRef {
-    pub(crate) fn file(object: Arc<dyn MemoryObject>) -> Self {
-        Self { object, kind: ObjectKind::File }
+    pub(crate) fn file(object: Arc<dyn MemoryObject>, told: Option<Arc<ErrorCursor>>) -> Self {
+        Self { object, told, kind: ObjectKind::File }
     }
 
     pub(crate) fn shared_memory(object: Arc<SharedAnonymous>) -> Self {
-        Self { object, kind: ObjectKind::SharedMemory }
+        Self { object, told: None, kind: ObjectKind::SharedMemory }
     }
 
     /// The object.
     pub fn object(&self) -> &Arc<dyn MemoryObject> {
         &self.object
+    }
+
+    /// Writes pages in this range back (`msync(2)`), and tells the open file that was mapped of what failed since it
+    /// was told last.
+    pub(crate) fn sync(&self, pages: Range<u64>) -> Result<(), Errno> {
+        let result = self.object.sync_pages(pages.start, pages.end);
+        let earlier = self.told.as_ref().map_or(Ok(()), |told| told.check(self.object.write_errors()));
+        result.and(earlier)
     }
 
     pub(crate) fn key(&self) -> usize {
@@ -48,7 +58,8 @@ pub(crate) fn key_of(object: &dyn MemoryObject) -> usize {
 
 impl PartialEq for ObjectRef {
     fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
+        let told = |object: &Self| object.told.as_ref().map(Arc::as_ptr);
+        self.key() == other.key() && told(self) == told(other)
     }
 }
 

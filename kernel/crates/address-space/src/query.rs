@@ -92,7 +92,7 @@ impl<T: Tlb> AddressSpace<T> {
             layout.areas.covers(range)
         };
         for (object, pages) in work {
-            object.object().sync_pages(pages.start, pages.end)?;
+            object.sync(pages)?;
         }
         if is_covered { Ok(()) } else { Err(Errno::ENOMEM) }
     }

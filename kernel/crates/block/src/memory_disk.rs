@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use ksync::Mutex;
 use linux_abi::Errno;
 
-use crate::{BlockDevice, SECTOR_BYTES, WriteCache, checked_sectors};
+use crate::{BlockDevice, SECTOR_BYTES, Unmap, WriteCache, checked_sectors};
 
 /// A disk whose sectors are the bytes of a vector; for tests, and for images that a loader left in
 /// memory.
@@ -21,6 +21,12 @@ impl MemoryDisk {
         let sector_count = bytes.len() / SECTOR_BYTES;
         bytes.truncate(sector_count * SECTOR_BYTES);
         Self { sector_count: sector_count as u64, bytes: Mutex::new(bytes) }
+    }
+
+    fn fill(&self, sector: u64, sectors: u64, value: u8) -> Result<(), Errno> {
+        let end = sector.checked_add(sectors).filter(|end| *end <= self.sector_count).ok_or(Errno::EINVAL)?;
+        self.bytes.lock()[sector as usize * SECTOR_BYTES..end as usize * SECTOR_BYTES].fill(value);
+        Ok(())
     }
 
     /// A copy of the contents.
@@ -60,6 +66,16 @@ impl BlockDevice for MemoryDisk {
         Ok(())
     }
 
+    fn discard(&self, sector: u64, sectors: u64) -> Result<(), Errno> {
+        // Something that nobody expects: who reads it has made a mistake.
+        const DISCARDED: u8 = 0xdd;
+        self.fill(sector, sectors, DISCARDED)
+    }
+
+    fn write_zeroes(&self, sector: u64, sectors: u64, _unmap: Unmap) -> Result<(), Errno> {
+        self.fill(sector, sectors, 0)
+    }
+
     fn flush(&self) -> Result<(), Errno> {
         Ok(())
     }
@@ -80,6 +96,19 @@ mod tests {
             (&first[..512], &first[512..], &second[..]),
             (&[1; 512][..], &[2; 512][..], &[2; 512][..])
         );
+    }
+
+    #[test]
+    fn zeroed_and_discarded_ranges_are() {
+        let disk = MemoryDisk::new(vec![7; 300 * SECTOR_BYTES]);
+        disk.zero_out(1, 200).unwrap();
+        disk.discard(298, 2).unwrap();
+        let contents = disk.contents();
+        assert!(contents[512..201 * 512].iter().all(|byte| *byte == 0));
+        assert!(contents[..512].iter().chain(&contents[201 * 512..298 * 512]).all(|byte| *byte == 7));
+        assert!(contents[298 * 512..].iter().all(|byte| *byte == 0xdd));
+        assert_eq!(disk.discard(299, 2), Err(Errno::EINVAL));
+        assert_eq!(disk.zero_out(u64::MAX, 2), Err(Errno::EINVAL));
     }
 
     #[test]

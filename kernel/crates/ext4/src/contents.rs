@@ -6,7 +6,7 @@
 //! reads of such a file go through the crate, too, until the next sync.
 
 use alloc::{sync::Arc, vec};
-use core::sync::atomic::Ordering;
+use core::{ops::Range, sync::atomic::Ordering};
 
 use block::SECTOR_BYTES;
 use frames::{PAGE_SIZE, PageRef};
@@ -14,11 +14,11 @@ use linux_abi::{
     Errno,
     file::{FallocateFlags, Whence},
 };
-use page_cache::PageSource;
+use page_cache::{PageSource, Protection};
 use rsext4::{
     FileExtent, FileExtentState, FileExtentTarget, PreallocationOptions, RangeOperation, ZeroRangeOptions,
 };
-use vfs::{FileSystem, MemoryObject, ObjectName, PageAccess};
+use vfs::{FileSystem, MemoryObject, ObjectName, PageAccess, WriteErrors, write_protect_pages};
 
 use crate::inode::Ext4Inode;
 
@@ -239,8 +239,12 @@ impl PageSource for Ext4Inode {
     fn write_bytes(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
         let result = self.file_system.change(|mounted| mounted.write_inode(self.number, offset, bytes));
         self.forget_extents();
-        result?;
+        result.inspect_err(|error| self.file_system.write_errors.record(*error))?;
         self.refresh()
+    }
+
+    fn write_protect(&self, pages: Range<u64>) -> Protection {
+        if write_protect_pages(self, pages) { Protection::Done } else { Protection::Impossible }
     }
 
     fn reserve_page(&self) -> Result<(), Errno> {
@@ -268,6 +272,10 @@ impl MemoryObject for Ext4Inode {
     fn sync_pages(&self, first: u64, last: u64) -> Result<(), Errno> {
         self.pages.write_back(self, first, last)?;
         self.file_system.commit()
+    }
+
+    fn write_errors(&self) -> Option<&WriteErrors> {
+        Some(self.pages.write_errors())
     }
 
     fn describe(&self) -> ObjectName {

@@ -4,7 +4,10 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::{
+    ops::ControlFlow,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
 use block::BlockDevice;
 use hashbrown::HashMap;
@@ -14,7 +17,7 @@ use linux_abi::{
     file::{DeviceNumber, NAME_MAX, Statfs, magic},
 };
 use rsext4::{Ext4ErrorKind, Ext4Result, InodeNumber, MountOptions, MountServices};
-use vfs::{FileSystem, Inode};
+use vfs::{FileSystem, Inode, Progress, WriteErrors, Writeback};
 
 use crate::{
     commit::Commits,
@@ -47,6 +50,10 @@ pub struct Ext4 {
     /// Inodes that were dropped with contents that the next sync, of this number, puts on the device:
     /// their successors have to know (see `contents`).
     unsettled: Mutex<HashMap<u32, u64>>,
+    /// Failed writes of dropped inodes that nobody was told of yet: their successors will be asked.
+    untold: Mutex<HashMap<u32, u64>>,
+    /// Failed writes of all.
+    pub(crate) write_errors: WriteErrors,
     pub(crate) space: Space,
     /// Whether it may be made writable, if it is not yet.
     may_write: bool,
@@ -135,6 +142,10 @@ fn is_clean(device: &dyn BlockDevice) -> Result<bool, Errno> {
     Ok(state == STATE_CLEAN && word(INCOMPATIBLE_FEATURES) & NEEDS_RECOVERY == 0 && word(LAST_ORPHAN) == 0)
 }
 
+/// Of how many dropped inodes it is remembered that writing them failed. A device that fails all the time
+/// must not fill memory.
+const MAX_UNTOLD: usize = 4096;
+
 /// How many dead inodes may wait for the next sync before one is made for them.
 const MAX_DEAD: usize = 128;
 
@@ -147,6 +158,8 @@ impl Ext4 {
         number: DeviceNumber,
         access: Access,
     ) -> Result<Arc<Self>, Errno> {
+        // The crate, and files of small blocks, think in sectors.
+        let device = block::with_small_sectors(device);
         let now = match access {
             Access::ReadWrite if is_clean(&*device)? => Access::ReadOnly,
             access => access,
@@ -169,6 +182,8 @@ impl Ext4 {
             inode_gone: WaitQueue::new(),
             dead: Mutex::default(),
             unsettled: Mutex::default(),
+            untold: Mutex::default(),
+            write_errors: WriteErrors::new(),
             space,
             may_write: access == Access::ReadWrite,
             is_writable: AtomicBool::new(now == Access::ReadWrite),
@@ -218,7 +233,7 @@ impl Ext4 {
         self.commits.run(|| {
             let mut core = self.core.lock();
             if core.is_changed {
-                core.mounted.sync().map_err(errno)?;
+                core.mounted.sync().map_err(errno).inspect_err(|error| self.write_errors.record(*error))?;
                 core.is_changed = false;
             }
             // Until this sync is over the next one is not counted: all of these were before it.
@@ -272,6 +287,9 @@ impl Ext4 {
                     let settled_by = self.unsettled.lock().get(&number.raw()).copied().unwrap_or(0);
                     Some(made.map(|inode| {
                         inode.settled_by.store(settled_by, Ordering::Relaxed);
+                        if let Some(errors) = self.untold.lock().remove(&number.raw()) {
+                            inode.pages.write_errors().restore(errors);
+                        }
                         let inode = Arc::new(inode);
                         inodes.insert(number.raw(), Arc::downgrade(&inode));
                         inode
@@ -281,8 +299,14 @@ impl Ext4 {
         })
     }
 
-    /// The inode is about to be dropped, its pages are written.
-    pub(crate) fn forget(&self, number: InodeNumber, settled_by: u64, is_dead: bool) {
+    /// The inode is about to be dropped, its pages are written. `errors` are those of its writes.
+    pub(crate) fn forget(&self, number: InodeNumber, settled_by: u64, is_dead: bool, errors: &WriteErrors) {
+        if !is_dead && errors.has_untold() {
+            let mut untold = self.untold.lock();
+            if untold.len() < MAX_UNTOLD {
+                untold.insert(number.raw(), errors.snapshot());
+            }
+        }
         if settled_by > self.commits.last_ended() {
             self.unsettled.lock().insert(number.raw(), settled_by);
         }
@@ -350,5 +374,37 @@ impl FileSystem for Ext4 {
             result = result.and(inode.write_back());
         }
         result.and(self.commit())
+    }
+
+    fn write_back(&self, which: Writeback, progress: &Progress<'_>) {
+        let mut dirty: Vec<(u64, Arc<Ext4Inode>)> = {
+            let inodes: Vec<_> = self.inodes.lock().values().filter_map(Weak::upgrade).collect();
+            inodes
+                .into_iter()
+                .filter_map(|inode| inode.pages.dirty_since_ns().map(|since_ns| (since_ns, inode)))
+                .collect()
+        };
+        dirty.sort_unstable_by_key(|(since_ns, _)| *since_ns);
+        for (since_ns, inode) in dirty {
+            let is_due = match which {
+                Writeback::OlderThan { deadline_ns } => since_ns < deadline_ns,
+                Writeback::Excess => true,
+            };
+            if !is_due || progress() == ControlFlow::Break(()) {
+                break;
+            }
+            if let Err(error) = inode.write_back() {
+                log::error!("ext4: inode {} could not be written back: {error:?}", inode.number);
+            }
+        }
+        if matches!(which, Writeback::OlderThan { .. })
+            && let Err(error) = self.commit()
+        {
+            log::error!("ext4: changes could not be committed: {error:?}");
+        }
+    }
+
+    fn write_errors(&self) -> Option<&WriteErrors> {
+        Some(&self.write_errors)
     }
 }

@@ -3,6 +3,7 @@
 use alloc::{sync::Arc, vec, vec::Vec};
 use core::{
     any::Any,
+    ops::Range,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -17,7 +18,8 @@ use rsext4::{
 };
 use vfs::{
     AttributeChanges, EntrySink, FileSystem, Inode, InodeId, KnownAs, MemoryObject, Metadata, NewInode, Path,
-    ReadDst, RenameKind, SyncKind, Timestamp, WritePosition, WriteSrc, Written, XattrMode, unmap_pages,
+    ReadDst, RenameKind, SyncKind, Timestamp, WriteErrors, WritePosition, WriteSrc, Written, XattrMode,
+    unmap_pages,
 };
 
 use crate::{Ext4, errno};
@@ -204,7 +206,8 @@ impl Drop for Ext4Inode {
             log::error!("ext4: data of inode {} is lost: {error:?}", self.number);
             self.file_system.space.withdraw(self.pages.dirty_count() as u64 * frames::PAGE_SIZE as u64);
         }
-        self.file_system.forget(self.number, *self.settled_by.get_mut(), is_removed);
+        let settled_by = *self.settled_by.get_mut();
+        self.file_system.forget(self.number, settled_by, is_removed, self.pages.write_errors());
     }
 }
 
@@ -370,9 +373,26 @@ impl Inode for Ext4Inode {
         self.find_region(offset, whence)
     }
 
+    fn write_back_range(&self, range: Range<u64>) -> Result<(), Errno> {
+        if self.is_removed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let page = frames::PAGE_SIZE as u64;
+        self.pages.write_back(self, range.start / page, range.end.div_ceil(page))
+    }
+
+    fn drop_cached(&self, range: Range<u64>) {
+        let page = frames::PAGE_SIZE as u64;
+        self.pages.drop_clean(range.start.div_ceil(page)..range.end / page);
+    }
+
     fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
         self.write_back()?;
         self.file_system.commit()
+    }
+
+    fn write_errors(&self) -> Option<&WriteErrors> {
+        Some(self.pages.write_errors())
     }
 
     fn memory_object(self: Arc<Self>) -> Result<Arc<dyn MemoryObject>, Errno> {

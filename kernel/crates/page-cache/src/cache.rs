@@ -1,17 +1,17 @@
 //! Reading, writing and truncating through the cache.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use frames::{PAGE_SIZE, PageRef};
 use ksync::{Mutex, MutexGuard, WaitQueue};
 use linux_abi::Errno;
-use vfs::{PageAccess, Part, ReadDst, WritePosition, WriteSrc, Written, transfer_parts};
+use vfs::{PageAccess, Part, ReadDst, WriteErrors, WritePosition, WriteSrc, Written, transfer_parts};
 
-use crate::{PageSource, eviction};
+use crate::{
+    PageSource,
+    dirty::{DirtySet, PAYMENT_PAGES},
+    eviction,
+};
 
 pub(crate) const PAGE: u64 = PAGE_SIZE as u64;
 
@@ -31,13 +31,17 @@ pub struct PageCache {
     pub(crate) writebacks: Mutex<()>,
     /// Threads that wait for a page that is being filled.
     filled: WaitQueue,
+    /// What failed when pages were written back.
+    pub(crate) write_errors: WriteErrors,
 }
 
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) size: u64,
     pub(crate) pages: BTreeMap<u64, CachedPage>,
-    pub(crate) dirty: BTreeSet<u64>,
+    pub(crate) dirty: DirtySet,
+    /// The last write-back failed.
+    pub(crate) is_failing: bool,
     /// Where the next eviction goes on.
     pub(crate) hand: u64,
     /// The index that a sequential reader asks for next, and how far to read ahead then.
@@ -80,6 +84,7 @@ impl PageCache {
             changes: Mutex::new(()),
             writebacks: Mutex::new(()),
             filled: WaitQueue::new(),
+            write_errors: WriteErrors::new(),
         });
         eviction::register(&cache);
         cache
@@ -88,6 +93,11 @@ impl PageCache {
     /// Size of the file in bytes.
     pub fn size(&self) -> u64 {
         self.state.lock().size
+    }
+
+    /// What failed when pages were written back, whoever did that.
+    pub fn write_errors(&self) -> &WriteErrors {
+        &self.write_errors
     }
 
     /// Pages in memory.
@@ -143,9 +153,13 @@ impl PageCache {
         if index >= self.size().div_ceil(PAGE) {
             return Err(Errno::EFAULT);
         }
+        if access == PageAccess::SharedWrite {
+            self.may_dirty()?;
+        }
         let page = self.page(source, index)?;
         if access == PageAccess::SharedWrite {
             self.make_dirty(source, index, |cached| cached.mapped_writable = true)?;
+            self.balance(source);
         }
         Ok(page)
     }
@@ -299,7 +313,9 @@ impl PageCache {
         if src.remaining() > 0 && start >= MAX_FILE_BYTES {
             return Err(Errno::EFBIG);
         }
+        self.may_dirty()?;
         let mut offset = start;
+        let mut balanced = start;
         let mut outcome = Ok(());
         while src.remaining() > 0 && offset < MAX_FILE_BYTES {
             let in_page = (offset % PAGE) as usize;
@@ -309,6 +325,10 @@ impl PageCache {
                     offset += done as u64;
                     if done < wanted {
                         break;
+                    }
+                    if offset - balanced >= PAYMENT_PAGES as u64 * PAGE {
+                        self.balance(source);
+                        balanced = offset;
                     }
                 }
                 Err(error) => {
@@ -320,7 +340,7 @@ impl PageCache {
         if offset == start {
             outcome?;
         }
-        self.write_back_excess(source)?;
+        self.balance(source);
         Ok(Written { bytes: (offset - start) as usize, end: offset })
     }
 
@@ -402,7 +422,7 @@ impl PageCache {
         index: u64,
         mark: impl FnOnce(&mut CachedPage),
     ) -> Result<(), Errno> {
-        let is_dirty = self.state.lock().dirty.contains(&index);
+        let is_dirty = self.state.lock().dirty.contains(index);
         if !is_dirty {
             source.reserve_page()?;
         }
@@ -449,14 +469,14 @@ impl PageCache {
         let (gone, dirty) = {
             let mut state = self.state.lock();
             let gone = state.pages.split_off(&first_gone);
-            let dirty = state.dirty.split_off(&first_gone);
+            let dirty = state.dirty.remove_from(first_gone);
             let in_page = (size % PAGE) as usize;
             if in_page != 0
                 && let Some(cached) = state.pages.get(&(size / PAGE))
             {
                 cached.page.zero(in_page, PAGE_SIZE - in_page);
             }
-            (gone, dirty.len())
+            (gone, dirty)
         };
         drop(gone);
         source.release_pages(dirty);

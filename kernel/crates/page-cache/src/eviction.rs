@@ -75,6 +75,22 @@ impl PageCache {
         evicted
     }
 
+    /// Evicts clean pages in `range` that nobody uses, and returns how many (`POSIX_FADV_DONTNEED`).
+    pub fn drop_clean(&self, range: core::ops::Range<u64>) -> usize {
+        let mut state = self.state.lock();
+        let State { pages, dirty, .. } = &mut *state;
+        let unused: Vec<u64> = pages
+            .range(range)
+            .filter(|(index, cached)| {
+                cached.fill == Fill::Done && cached.page.ref_count() == 1 && !dirty.contains(**index)
+            })
+            .map(|(index, _)| *index)
+            .collect();
+        let gone: Vec<_> = unused.iter().filter_map(|index| pages.remove(index)).collect();
+        drop(state);
+        gone.len()
+    }
+
     /// Evicts a few pages at a time, so that little has to be allocated where memory is short. `None`: not now.
     fn bite(&self, wanted: usize) -> Option<Bite> {
         let mut state = self.state.try_lock()?;
@@ -92,7 +108,7 @@ impl PageCache {
             }
             // A page in writeback has a second reference.
             let is_unused =
-                cached.fill == Fill::Done && cached.page.ref_count() == 1 && !dirty.contains(index);
+                cached.fill == Fill::Done && cached.page.ref_count() == 1 && !dirty.contains(*index);
             if is_unused && !core::mem::take(&mut cached.recently_used) {
                 indices[chosen] = *index;
                 chosen += 1;

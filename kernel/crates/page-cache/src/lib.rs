@@ -14,8 +14,7 @@
 //! | eviction                   | tried   | -         | -            | none                        |
 //!
 //! Order: `changes`, `writebacks`, `state`. Eviction runs in whatever thread is short of memory, which
-//! may hold any of them: so it only tries, and never writes. What limits dirty pages instead is that
-//! a writer who finds too many writes them back itself.
+//! may hold any of them: so it only tries, and never writes. What limits dirty pages instead is in `limits`.
 
 #![cfg_attr(not(test), no_std)]
 
@@ -24,13 +23,27 @@ extern crate alloc;
 mod cache;
 mod dirty;
 mod eviction;
+mod limits;
 #[cfg(test)]
 mod tests;
+
+use core::ops::Range;
 
 use linux_abi::Errno;
 
 pub use cache::PageCache;
+pub use dirty::{dirty_pages, writeback_pages};
 pub use eviction::{evict, totals};
+pub use limits::{DirtyLimits, current as dirty_limits, has_excess, wait_for_excess};
+
+/// Whether pages are kept from being written through mappings unseen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// The next write asks for the page again.
+    Done,
+    /// Nobody can take the right to write away.
+    Impossible,
+}
 
 /// Where the pages of a file come from, and go to.
 pub trait PageSource: Send + Sync {
@@ -40,6 +53,11 @@ pub trait PageSource: Send + Sync {
 
     /// Writes bytes at `offset`, which is that of a page.
     fn write_bytes(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno>;
+
+    /// Takes the right to write these pages from all mappings, before their contents are read to be written back.
+    fn write_protect(&self, _pages: Range<u64>) -> Protection {
+        Protection::Impossible
+    }
 
     /// A page is about to become dirty: makes sure that it can be written later, else `ENOSPC`.
     fn reserve_page(&self) -> Result<(), Errno> {

@@ -1,6 +1,7 @@
 //! The cache against a plain vector, over storage that can fail and that counts.
 
 use std::{
+    ops::Range,
     sync::{
         Arc, Mutex as StdMutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -11,15 +12,20 @@ use std::{
 use frames::PAGE_SIZE;
 use linux_abi::Errno;
 use proptest::prelude::*;
-use vfs::{PageAccess, SliceSrc, WritePosition};
+use vfs::{ErrorCursor, PageAccess, SliceSrc, WritePosition};
 
-use crate::{PageCache, PageSource};
+use crate::{PageCache, PageSource, Protection};
 
 #[derive(Default)]
 struct Storage {
     bytes: StdMutex<Vec<u8>>,
     reads: AtomicUsize,
     is_broken: AtomicBool,
+    /// A byte that cannot be written.
+    bad_offset: StdMutex<Option<u64>>,
+    /// Somebody takes the right to write from mappings, and how often.
+    protects: AtomicBool,
+    protected: AtomicUsize,
     reserved: AtomicUsize,
 }
 
@@ -50,6 +56,14 @@ impl PageSource for Storage {
         if self.is_broken.load(Ordering::Relaxed) {
             return Err(Errno::EIO);
         }
+        if self
+            .bad_offset
+            .lock()
+            .unwrap()
+            .is_some_and(|bad| (offset..offset + new.len() as u64).contains(&bad))
+        {
+            return Err(Errno::EIO);
+        }
         let mut bytes = self.bytes.lock().unwrap();
         let end = offset as usize + new.len();
         if bytes.len() < end {
@@ -57,6 +71,14 @@ impl PageSource for Storage {
         }
         bytes[offset as usize..end].copy_from_slice(new);
         Ok(())
+    }
+
+    fn write_protect(&self, _pages: Range<u64>) -> Protection {
+        if !self.protects.load(Ordering::Relaxed) {
+            return Protection::Impossible;
+        }
+        self.protected.fetch_add(1, Ordering::Relaxed);
+        Protection::Done
     }
 
     fn reserve_page(&self) -> Result<(), Errno> {
@@ -140,6 +162,90 @@ fn pages_mapped_for_writing_stay_dirty_until_unmapped() {
     assert_eq!((cache.dirty_count(), storage.bytes.lock().unwrap().len()), (0, 5000));
     cache.truncate(&storage, 6000, || storage.set_size(6000)).unwrap();
     assert_eq!(read(&cache, &storage, 5000, 1000).unwrap(), vec![0; 1000]);
+}
+
+#[test]
+fn a_page_that_cannot_be_written_keeps_no_other_from_storage() {
+    frames::host::init();
+    let storage = Storage::default();
+    let cache = PageCache::new(0);
+    let cursor = ErrorCursor::at_open(Some(cache.write_errors()));
+    *storage.bad_offset.lock().unwrap() = Some(3 * 4096);
+    for page in [1, 3, 5] {
+        write(&cache, &storage, page * 4096, &[page as u8; 4096]).unwrap();
+    }
+    assert_eq!(cache.write_back_all(&storage), Err(Errno::EIO));
+    {
+        let bytes = storage.bytes.lock().unwrap();
+        assert_eq!([bytes[4096], bytes[3 * 4096], bytes[5 * 4096]], [1, 0, 5]);
+    }
+    assert_eq!((cache.dirty_count(), storage.reserved.load(Ordering::Relaxed)), (1, 1));
+    assert_eq!(cursor.check(Some(cache.write_errors())), Err(Errno::EIO));
+    assert_eq!(cursor.check(Some(cache.write_errors())), Ok(()));
+    // Memory has what was written, and a later attempt writes it.
+    crate::evict(10_000);
+    assert_eq!(read(&cache, &storage, 3 * 4096, 1).unwrap(), [3]);
+    *storage.bad_offset.lock().unwrap() = None;
+    assert_eq!(cache.write_back_all(&storage), Ok(()));
+    assert_eq!(storage.bytes.lock().unwrap()[3 * 4096], 3);
+    assert_eq!(cursor.check(Some(cache.write_errors())), Ok(()));
+    assert_eq!((cache.dirty_count(), storage.reserved.load(Ordering::Relaxed)), (0, 0));
+}
+
+#[test]
+fn a_file_that_cannot_be_written_takes_no_memory_without_bound() {
+    frames::host::init();
+    let storage = Storage::default();
+    storage.is_broken.store(true, Ordering::Relaxed);
+    let cache = PageCache::new(0);
+    let total = frames::statistics().total as u64;
+    let mut pages = 0;
+    let error = loop {
+        match write(&cache, &storage, pages * 4096, &[1; 4096]) {
+            Ok(_) => pages += 1,
+            Err(error) => break error,
+        }
+        assert!(pages < total / 2, "{pages} of {total} pages are dirty");
+    };
+    assert_eq!(error, Errno::EIO);
+    storage.is_broken.store(false, Ordering::Relaxed);
+    cache.write_back_all(&storage).unwrap();
+    assert_eq!(write(&cache, &storage, pages * 4096, &[1; 4096]), Ok(4096));
+    assert_eq!(storage.bytes.lock().unwrap().len() as u64, pages * 4096);
+}
+
+#[test]
+fn who_dirties_beyond_the_limit_writes_back() {
+    frames::host::init();
+    let storage = Storage::default();
+    let cache = PageCache::new(0);
+    let total = frames::statistics().total as u64;
+    for page in 0..total / 2 {
+        write(&cache, &storage, page * 4096, &[page as u8; 4096]).unwrap();
+    }
+    let dirty = cache.dirty_count();
+    assert!(dirty <= crate::dirty_limits().foreground + 512, "{dirty} pages are dirty");
+    assert_eq!(read(&cache, &storage, 4096, 1), Ok(vec![1]));
+}
+
+#[test]
+fn pages_mapped_for_writing_become_clean_where_that_can_be_noticed() {
+    frames::host::init();
+    let storage = Storage::default();
+    storage.protects.store(true, Ordering::Relaxed);
+    storage.set_size(8192).unwrap();
+    let cache = PageCache::new(8192);
+    let page = cache.mapped_page(&storage, 1, PageAccess::SharedWrite).unwrap();
+    page.write(0, b"one");
+    cache.write_back_all(&storage).unwrap();
+    cache.write_back_all(&storage).unwrap();
+    assert_eq!((cache.dirty_count(), storage.protected.load(Ordering::Relaxed)), (0, 1));
+    // The fault that the next write makes.
+    cache.mapped_page(&storage, 1, PageAccess::SharedWrite).unwrap();
+    page.write(0, b"two");
+    cache.write_back_all(&storage).unwrap();
+    assert_eq!(&storage.bytes.lock().unwrap()[4096..4099], b"two");
+    assert_eq!(storage.reserved.load(Ordering::Relaxed), 0);
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub struct MemoryUse {
     pub cached: u64,
     /// Of that, not yet written back.
     pub dirty: u64,
+    /// Pages that are being written to their storage.
+    pub writeback: u64,
     /// In RAM file systems and shared mappings.
     pub shared: u64,
     /// The application's anonymous memory.

@@ -6,7 +6,7 @@ use core::any::Any;
 use frames::PageRef;
 use linux_abi::{Errno, file::FileType};
 
-use crate::{InodeId, Metadata, PollEvents, Pollee, ReadDst, WritePosition, WriteSrc, Written};
+use crate::{InodeId, Metadata, PollEvents, Pollee, ReadDst, WriteErrors, WritePosition, WriteSrc, Written};
 
 /// Whether a call may wait for the file to become ready (`O_NONBLOCK`, `MSG_DONTWAIT`, `RWF_NOWAIT`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +140,11 @@ pub trait MemoryObject: Send + Sync {
     /// they belong (`msync(2)`).
     fn sync_pages(&self, _first: u64, _last: u64) -> Result<(), Errno> {
         Ok(())
+    }
+
+    /// The failures of such writes, if there can be any.
+    fn write_errors(&self) -> Option<&WriteErrors> {
+        None
     }
 
     /// Makes a hole of these pages (`MADV_REMOVE`), and takes them out of all mappings if the object is a

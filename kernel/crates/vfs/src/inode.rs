@@ -8,7 +8,7 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::{
     any::Any,
-    ops::ControlFlow,
+    ops::{ControlFlow, Range},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -17,7 +17,7 @@ use linux_abi::{
     file::{DeviceNumber, FallocateFlags, FileType, Seals, Statfs, Whence},
 };
 
-use crate::{AccessMode, File, MemoryObject, Path, ReadDst, WriteSrc};
+use crate::{AccessMode, File, MemoryObject, Path, ReadDst, WriteErrors, WriteSrc};
 
 /// Which inode: the device of its file system, and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -192,6 +192,21 @@ pub enum SyncKind {
     Everything,
 }
 
+/// Which changes the writer thread writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writeback {
+    /// Contents that became dirty before this time, in the kernel's clock.
+    OlderThan {
+        /// Since the boot.
+        deadline_ns: u64,
+    },
+    /// Contents, the oldest first, until there are few enough dirty pages ([`Progress`]).
+    Excess,
+}
+
+/// Whether to go on with a piece of work in the background.
+pub type Progress<'a> = dyn Fn() -> ControlFlow<()> + 'a;
+
 /// Whether to replace an extended attribute (`setxattr(2)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum XattrMode {
@@ -355,9 +370,25 @@ pub trait Inode: Send + Sync + Any {
         }
     }
 
+    /// For a regular file: writes the dirty pages that hold `range` to the device, which may still hold them back, and
+    /// says nothing of the inode (`sync_file_range(2)`).
+    fn write_back_range(&self, _range: Range<u64>) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// For a regular file: forgets cached pages that lie in `range` as a whole and are clean
+    /// (`POSIX_FADV_DONTNEED`).
+    fn drop_cached(&self, _range: Range<u64>) {}
+
     /// Makes the inode durable.
     fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
         Ok(())
+    }
+
+    /// The failures of writes that happened after `write(2)` had returned, if the file can have any. What
+    /// [`sync`](Self::sync) itself runs into is among them.
+    fn write_errors(&self) -> Option<&WriteErrors> {
+        None
     }
 
     /// For a regular file: the memory that `mmap(2)` maps.
@@ -425,6 +456,15 @@ pub trait FileSystem: Send + Sync {
     /// Makes everything durable.
     fn sync(&self) -> Result<(), Errno> {
         Ok(())
+    }
+
+    /// Writes changes in the background, as long as `progress` says so. What fails is recorded, for those who ask by
+    /// `fsync(2)`.
+    fn write_back(&self, _which: Writeback, _progress: &Progress<'_>) {}
+
+    /// The failures of writes of any of its files, and of its own (`syncfs(2)`).
+    fn write_errors(&self) -> Option<&WriteErrors> {
+        None
     }
 }
 

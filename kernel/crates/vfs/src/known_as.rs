@@ -65,6 +65,24 @@ pub fn set_unmapper(unmapper: Unmapper) {
     UNMAPPER.call_once(|| unmapper);
 }
 
+static WRITE_PROTECTOR: spin::Once<Unmapper> = spin::Once::new();
+
+/// Gives the function that takes the right to write an object's pages from all mappings; once.
+pub fn set_write_protector(write_protector: Unmapper) {
+    WRITE_PROTECTOR.call_once(|| write_protector);
+}
+
+/// Has the right to write these pages taken from all mappings, so that the next write asks for the page again.
+/// `false` if nobody can do that. The object has marked the pages clean before, and holds no lock that giving
+/// pages takes.
+pub fn write_protect_pages(object: &dyn MemoryObject, pages: Range<u64>) -> bool {
+    let write_protector = WRITE_PROTECTOR.get();
+    if let Some(write_protector) = write_protector {
+        write_protector(object, pages);
+    }
+    write_protector.is_some()
+}
+
 /// Has pages that an object does not have any more taken out of all mappings. The object has made
 /// sure that it does not give them any more, and holds no lock that giving pages takes.
 pub fn unmap_pages(object: &dyn MemoryObject, pages: Range<u64>) {

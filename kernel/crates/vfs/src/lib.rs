@@ -26,6 +26,7 @@ mod poll;
 mod regular;
 mod size_limit;
 mod walk;
+mod write_errors;
 
 pub use close_watch::{CloseWatch, CloseWatcher, WatchList};
 pub use dentry::{Dentry, DentryCache, DentryState};
@@ -33,11 +34,11 @@ pub use fd_table::{Fd, FdFlags, FdTable};
 pub use file::{ANONYMOUS_DEVICE, Blocking, File, MemoryObject, ObjectName, PageAccess, Seekable};
 pub use inode::{
     AttributeChanges, DirectoryEntry, EntrySink, FileSystem, Inode, InodeId, LinkTarget, Metadata,
-    NameCaching, NewInode, RenameKind, SyncKind, Timestamp, WritePosition, Written, XattrMode,
-    next_anonymous_device,
+    NameCaching, NewInode, Progress, RenameKind, SyncKind, Timestamp, WritePosition, Writeback, Written,
+    XattrMode, next_anonymous_device,
 };
 pub use io::{Part, ReadDst, SliceSrc, WriteSrc, transfer_parts};
-pub use known_as::{KnownAs, set_unmapper, unmap_pages};
+pub use known_as::{KnownAs, set_unmapper, set_write_protector, unmap_pages, write_protect_pages};
 pub use linux_abi::file::AccessMode;
 pub use locks::{HeldLock, LockKind, LockOwner, LockRange, LockTable, LockWait};
 pub use mount::{Mount, Path};
@@ -49,3 +50,4 @@ pub use poll::{Notified, Observer, ObserverId, PollEvents, Pollee, Sharing};
 pub use regular::{DirectoryFile, PathFile, RegularFile};
 pub use size_limit::{check_new_size, set_file_size_alarm, set_file_size_limit};
 pub use walk::{Ending, FinalLink, Last, SpecialComponent};
+pub use write_errors::{ErrorCursor, WriteErrors};

@@ -15,7 +15,7 @@ use linux_abi::{
 
 use crate::{
     AccessMode, Blocking, Dentry, DentryCache, DentryState, Ending, File, FileSystem, FinalLink, Inode, Last,
-    Metadata, Mount, NewInode, Path, RenameKind, SpecialComponent,
+    Metadata, Mount, NewInode, Path, Progress, RenameKind, SpecialComponent, Writeback,
     dentry::lock_both,
     mount::{MountTable, absolute_path},
     notify,
@@ -207,6 +207,13 @@ impl Namespace {
     pub fn sync_all(&self) -> Result<(), Errno> {
         let results: Vec<_> = self.mounts.list().iter().map(|mount| mount.file_system.sync()).collect();
         results.into_iter().collect()
+    }
+
+    /// Writes changes of all file systems in the background.
+    pub fn write_back(&self, which: Writeback, progress: &Progress<'_>) {
+        for mount in self.mounts.list().iter() {
+            mount.file_system.write_back(which, progress);
+        }
     }
 
     /// Makes `new` under the last name of `path`; `EEXIST` if it exists.

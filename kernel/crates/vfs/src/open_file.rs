@@ -17,8 +17,8 @@ use linux_abi::{
 };
 
 use crate::{
-    AccessMode, Blocking, CloseWatch, DentryState, DirectoryEntry, EntrySink, File, FileSystem, Inode,
-    InodeId, Metadata, Namespace, Path, ReadDst, Seekable, SyncKind, WritePosition, WriteSrc,
+    AccessMode, Blocking, CloseWatch, DentryState, DirectoryEntry, EntrySink, ErrorCursor, File, FileSystem,
+    Inode, InodeId, Metadata, Namespace, Path, ReadDst, Seekable, SyncKind, WritePosition, WriteSrc,
     locks::{LockOwner, LockTable},
     notify,
 };
@@ -33,12 +33,19 @@ pub struct OpenFile {
     flags: AtomicU32,
     offset: Mutex<u64>,
     has_locks: AtomicBool,
+    /// What it was told of failed writes of its file; its mappings share this.
+    told: Arc<ErrorCursor>,
+    /// What it was told of those of the whole file system (`syncfs(2)`).
+    told_by_syncfs: ErrorCursor,
     close_watch: CloseWatch,
 }
 
 impl OpenFile {
     fn with_path(file: Arc<dyn File>, path: Option<Path>, access: AccessMode, flags: OpenFlags) -> Arc<Self> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let told = ErrorCursor::at_open(path.as_ref().and_then(|path| path.inode().write_errors()));
+        let told_by_syncfs =
+            ErrorCursor::at_open(path.as_ref().and_then(|path| path.mount.file_system.write_errors()));
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             file,
@@ -47,6 +54,8 @@ impl OpenFile {
             flags: AtomicU32::new(flags.difference(OpenFlags::CREATION).bits()),
             offset: Mutex::new(0),
             has_locks: AtomicBool::new(false),
+            told: Arc::new(told),
+            told_by_syncfs,
             close_watch: CloseWatch::new(),
         })
     }
@@ -238,9 +247,30 @@ impl OpenFile {
         self.require_not_path_only()?;
         let inode = self.inode()?;
         match inode.kind() {
-            FileType::Regular | FileType::Directory => inode.sync(kind),
+            FileType::Regular | FileType::Directory => self.report(inode.sync(kind)),
             _ => Err(Errno::EINVAL),
         }
+    }
+
+    /// `result`, or else the failure of an earlier write that this open file was not told of yet. What it is told
+    /// of here it is told of once.
+    pub fn report(&self, result: Result<(), Errno>) -> Result<(), Errno> {
+        let earlier = self.told.check(self.path.as_ref().and_then(|path| path.inode().write_errors()));
+        result.and(earlier)
+    }
+
+    /// What it was told of failed writes; for its mappings.
+    pub fn told(&self) -> &Arc<ErrorCursor> {
+        &self.told
+    }
+
+    /// `syncfs(2)`.
+    pub fn sync_file_system(&self) -> Result<(), Errno> {
+        self.require_not_path_only()?;
+        let Some(path) = &self.path else { return Ok(()) };
+        let file_system = &path.mount.file_system;
+        let result = file_system.sync();
+        result.and(self.told_by_syncfs.check(file_system.write_errors()))
     }
 
     /// `lseek(2)`: the new offset.

@@ -87,6 +87,7 @@ fn mmap() {
             map_type: flags as u32 & linux_abi::memory::MAP_TYPE,
             flags: MapFlags::from_bits_retain(flags as u32 & !linux_abi::memory::MAP_TYPE),
             source: (fd >= 0).then(|| MapSource {
+                told: None,
                 object: file.clone(),
                 readable: grant(fd != wo),
                 writable: grant(fd != ro),

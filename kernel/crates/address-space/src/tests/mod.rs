@@ -177,6 +177,7 @@ impl Machine {
 
 pub fn source(file: &Arc<TestFile>) -> MapSource {
     MapSource {
+        told: None,
         object: file.clone(),
         readable: Permission::Granted,
         writable: Permission::Granted,

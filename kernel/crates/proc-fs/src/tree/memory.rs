@@ -37,7 +37,7 @@ pub(super) fn meminfo(context: &Context<'_>, out: &mut Vec<u8>) -> Outcome {
         ("SwapTotal", 0),
         ("SwapFree", 0),
         ("Dirty", memory.dirty),
-        ("Writeback", 0),
+        ("Writeback", memory.writeback),
         ("AnonPages", memory.anonymous),
         ("Mapped", memory.mapped),
         ("Shmem", memory.shared),
