@@ -44,6 +44,7 @@ fn perform(command: &Command) -> Result<u8> {
         Command::Build(options) => command::build::build(options, &project).map(|()| 0),
         Command::Lock(options) => command::lock::lock(options, &project).map(|()| 0),
         Command::Test(options) => command::test::test(options, &project),
+        Command::Volume { command } => command::volume::volume(command),
         Command::FaultyLink(options) => command::faulty_link::faulty_link(options).map(|()| 0),
         Command::Bench(options) => command::bench::bench(options, &project).map(|()| 0),
     }

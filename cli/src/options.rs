@@ -10,7 +10,7 @@ use run_config::{InterfaceAddress, NetChannels};
 
 use crate::{
     network::{self, faulty_link::End, forward::PortForward, link::Link},
-    volume,
+    volume::request::{Name, Request, Source, VolumeSize},
 };
 
 /// Boots a jar inside the Crema unikernel.
@@ -29,6 +29,11 @@ pub enum Command {
     Build(BuildOptions),
     /// Resolve the jars that an appliance has from the Maven registry, and note their checksums
     Lock(LockOptions),
+    /// List, make, remove, check, export and import volumes
+    Volume {
+        #[command(subcommand)]
+        command: VolumeCommand,
+    },
     /// Run the tests of the project
     Test(TestOptions),
     /// Measure the kernel
@@ -36,6 +41,48 @@ pub enum Command {
     /// Connect two guests by a link that loses, repeats, reorders and damages frames
     #[command(hide = true)]
     FaultyLink(FaultyLinkOptions),
+}
+
+/// A VOLUME is the name of one that the tool keeps, or the path of a file (with a slash, or ending with .img).
+#[derive(Debug, Subcommand)]
+pub enum VolumeCommand {
+    /// Show the volumes, how large they are, what they take on the host's disk, and their state
+    Ls,
+    /// Make an empty volume
+    Create {
+        volume: Source,
+        /// What it can grow to, such as 500M, 10G or 1T
+        #[arg(long)]
+        size: Option<VolumeSize>,
+    },
+    /// Remove volumes, and all that is in them
+    Rm {
+        #[arg(required = true, value_name = "NAME")]
+        volumes: Vec<Name>,
+    },
+    /// Check a volume: exit status 0 if it is sound, 1 if it is damaged
+    Fsck {
+        volume: Source,
+        /// Repair what can be repaired
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Write all that is in a volume as a tar archive to standard output
+    Export {
+        volume: Source,
+        /// Write it to this file
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Put all that is in a tar archive into a volume, which is made if it does not exist
+    Import {
+        volume: Source,
+        /// The archive, in place of standard input
+        archive: Option<PathBuf>,
+        /// What a new volume can grow to
+        #[arg(long)]
+        size: Option<VolumeSize>,
+    },
 }
 
 /// Rates are of frames, in percent.
@@ -101,7 +148,7 @@ pub struct RunOptions {
     /// Mount a volume, which outlives the run: one of the tool's by its name, or a file. One that does not exist is made. Without a
     /// place it is mounted where the appliance wants it. May be given again
     #[arg(long = "volume", value_name = "NAME|PATH[:PLACE][:ro][,size=SIZE]")]
-    pub volumes: Vec<volume::request::Request>,
+    pub volumes: Vec<Request>,
     /// Arguments of the program
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<String>,

@@ -7,3 +7,4 @@ mod hotspot_report;
 pub mod lock;
 pub mod run;
 pub mod test;
+pub mod volume;

@@ -1,15 +1,21 @@
 //! Volumes: disks with a file system that outlive the runs that use them.
 //!
 //! Responsible for what the user means by one ([`request`]), for where named ones are kept and how they are made ([`store`]), and for
-//! giving them to a run: [`attach`] finds, makes, checks and locks them. Who uses a volume holds a flock(2) on its file: one writer, or
+//! giving them to a run: [`attach`] finds, makes, checks and locks them. Their
+//! contents are read and written on the host by [`contents`], and checked by [`check`]. Who uses a volume holds a flock(2) on its file: one writer, or
 //! any number of readers. The lock is the process's, so it goes with the tool however that ends, and the machine goes with the tool.
 
+pub mod check;
+pub mod contents;
 pub mod request;
 pub mod store;
+mod tar;
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use ext4::Condition;
@@ -28,13 +34,17 @@ use crate::{
 /// Volumes of one machine: as many as have room on the bus of the smaller kind of machine, beside its other devices.
 const MOST_VOLUMES: usize = 16;
 
+/// Somebody who only looks whether a volume is taken has it for a moment ([`Locked::is_taken`]).
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 /// A volume that this process has for itself, or shares with other readers.
 #[derive(Debug)]
 pub struct Locked {
     /// In full, links resolved.
     pub path: PathBuf,
-    /// It goes with the value.
-    _lock: File,
+    /// Its lock goes with the value.
+    pub file: File,
 }
 
 impl Locked {
@@ -44,17 +54,32 @@ impl Locked {
         let mut options = OpenOptions::new();
         options.read(true).write(access == VolumeAccess::ReadWrite);
         let file = options.open(&path).map_err(Failure::io("open", &path))?;
-        let locked = match access {
+        let try_once = || match access {
             VolumeAccess::ReadWrite => file.try_lock(),
             VolumeAccess::ReadOnly => file.try_lock_shared(),
         };
+        let mut locked = try_once();
+        for _ in 0..LOCK_TRIES {
+            if !matches!(locked, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            thread::sleep(LOCK_PAUSE);
+            locked = try_once();
+        }
         match locked {
-            Ok(()) => Ok(Self { path, _lock: file }),
+            Ok(()) => Ok(Self { path, file }),
             Err(TryLockError::WouldBlock) => {
                 Err(Failure::new(format!("the volume {shown} is in use by another run, or by crema volume")))
             }
             Err(TryLockError::Error(error)) => Err(Failure::io("lock", &path)(error)),
         }
+    }
+}
+
+impl Locked {
+    /// Whether somebody uses the volume now. To find out takes the lock for a moment.
+    pub fn is_taken(path: &Path) -> bool {
+        File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
     }
 }
 
@@ -107,43 +132,35 @@ pub fn attach(requests: &[Request], default_place: Option<&str>) -> Result<Vec<A
 /// The file of a volume.
 fn find_or_make(request: &Request) -> Result<PathBuf> {
     let size = request.size.unwrap_or(VolumeSize::DEFAULT);
-    match &request.source {
-        Source::Named(name) => {
-            let store = Store::find()?;
-            let path = store.path(name);
-            if !path.exists() {
-                if request.access == VolumeAccess::ReadOnly {
-                    return Err(Failure::new(format!("there is no volume {name} to be read")));
-                }
-                store.create(name, size)?;
-                eprintln!(
-                    "crema: made the volume {name} ({}); it takes only what is written to it",
-                    shown_size(size.0)
-                );
-            }
-            Ok(path)
-        }
-        Source::File(path) => {
-            if !path.exists() {
-                if request.size.is_none() {
-                    return Err(Failure::new(format!(
-                        "there is no file {0}: --volume {0}:/PLACE,size=10G makes one",
-                        path.display()
-                    )));
-                }
-                store::make_file(path, size, "")?;
-                eprintln!("crema: made the volume {} ({})", path.display(), shown_size(size.0));
-            }
-            Ok(path.clone())
-        }
+    let path = match &request.source {
+        Source::Named(name) => Store::find()?.path(name),
+        Source::File(path) => path.clone(),
+    };
+    if path.exists() {
+        return Ok(path);
     }
+    let shown = &request.source;
+    match shown {
+        Source::Named(name) if request.access == VolumeAccess::ReadOnly => {
+            return Err(Failure::new(format!("there is no volume {name} to be read")));
+        }
+        Source::File(_) if request.size.is_none() => {
+            return Err(Failure::new(format!(
+                "there is no file {shown}: --volume {shown}:/PLACE,size=10G makes one"
+            )));
+        }
+        _ => {}
+    }
+    store::make(shown, size, |_| Ok(()))?;
+    eprintln!("crema: made the volume {shown} of {}, which takes what is written to it", shown_size(size.0));
+    Ok(path)
 }
 
 /// Locks a volume and looks at its superblock, so that what cannot be mounted is told before a machine starts.
 fn lock_for_run(path: &Path, request: &Request) -> Result<Locked> {
     let shown = &request.source;
-    let condition = condition_of(path, shown)?;
-    if request.access == VolumeAccess::ReadOnly && condition == Condition::NeedsRecovery {
+    condition_of(path, shown)?;
+    if request.access == VolumeAccess::ReadOnly && image::superblock_of(path)?.has_journal_to_replay() {
         // A disk that is not written cannot be recovered by the guest.
         let lock = Locked::take(path, shown, VolumeAccess::ReadWrite)?;
         image::replay_journal(&lock.path)?;

@@ -1,15 +1,17 @@
 //! The folder of named volumes, and making new ones.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
     io::ErrorKind,
     path::{Path, PathBuf},
 };
 
-use super::request::{Name, VolumeSize};
+use super::request::{Name, Source, VolumeSize};
 use crate::{
-    failure::{Failure, Result, reason},
+    failure::{Failure, Result},
     image::ext4,
+    scratch::ScratchFolder,
 };
 
 /// Ending of a volume's file.
@@ -35,25 +37,44 @@ impl Store {
         self.folder.join(format!("{name}{SUFFIX}"))
     }
 
-    /// Makes a volume; another tool may have made it meanwhile.
-    pub fn create(&self, name: &Name, size: VolumeSize) -> Result<()> {
-        fs::create_dir_all(&self.folder).map_err(Failure::io("make", &self.folder))?;
-        make_file(&self.path(name), size, name.as_str())
+    /// All there are, in the order of their names.
+    pub fn names(&self) -> Result<Vec<Name>> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(vec![]),
+            Err(error) => return Err(Failure::io("read", &self.folder)(error)),
+        };
+        let name_of = |entry: fs::DirEntry| -> Option<Name> {
+            entry.file_name().to_str()?.strip_suffix(SUFFIX)?.parse().ok()
+        };
+        let mut names: Vec<Name> = entries.filter_map(|entry| name_of(entry.ok()?)).collect();
+        names.sort();
+        Ok(names)
     }
 }
 
-/// Makes a sparse file with an empty file system. It appears under its name when it is complete; what is there by then stays.
-pub fn make_file(path: &Path, size: VolumeSize, label: &str) -> Result<()> {
+/// Makes a sparse file with a file system, which `fill` may fill. It appears under its name when it is complete, so a run that is ended
+/// meanwhile leaves none; if somebody else has made one by then, that one stays.
+pub fn make(volume: &Source, size: VolumeSize, fill: impl FnOnce(&File) -> Result<()>) -> Result<()> {
+    let (path, label) = match volume {
+        Source::Named(name) => {
+            let store = Store::find()?;
+            fs::create_dir_all(&store.folder).map_err(Failure::io("make", &store.folder))?;
+            (store.path(name), name.as_str())
+        }
+        Source::File(path) => (path.clone(), ""),
+    };
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let unfinished = tempfile::Builder::new()
-        .prefix(".crema-volume-")
-        .tempfile_in(parent)
-        .map_err(Failure::io("make a file in", parent))?;
-    unfinished.as_file().set_len(size.0).map_err(Failure::io("make", path))?;
-    ext4::make_empty(unfinished.path(), label)?;
-    match unfinished.persist_noclobber(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(Failure::new(format!("cannot make {}: {}", path.display(), reason(&error.error)))),
+    let scratch = ScratchFolder::new_in(parent)?;
+    let unfinished = scratch.path().join("volume");
+    let file = File::options().read(true).write(true).create_new(true).open(&unfinished);
+    let file = file.map_err(Failure::io("make", &unfinished))?;
+    file.set_len(size.0).map_err(Failure::io("make", &path))?;
+    ext4::make_empty(&unfinished, label)?;
+    fill(&file)?;
+    // Not a rename, which would replace what is there.
+    match fs::hard_link(&unfinished, &path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        linked => linked.map_err(Failure::io("make", &path)),
     }
 }

@@ -100,11 +100,11 @@ fn mount(
     if condition == Condition::Damaged || wanted == Access::ReadOnly {
         let mounted = Ext4::mount(disk, number, Access::ReadOnly).map_err(reason)?;
         match condition {
-            Condition::Clean => {}
-            Condition::NeedsRecovery => notice(&format!(
+            Condition::NeedsRecovery if superblock.has_journal_to_replay() => notice(&format!(
                 "the volume at {place} was not left in order, and is read without its journal: what was written last may be missing"
             )),
             Condition::Damaged => notice_of_damage(place),
+            Condition::Clean | Condition::NeedsRecovery => {}
         }
         return Ok((mounted, Access::ReadOnly));
     }

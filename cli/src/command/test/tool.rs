@@ -4,6 +4,7 @@
 //! and images.
 
 mod failures;
+mod volumes;
 
 use std::{
     fs::{self, File},
@@ -35,7 +36,7 @@ type Verdict = Result<(), String>;
 
 type Check = fn(&Fixture) -> Verdict;
 
-const CHECKS: [(&str, Check); 14] = [
+const CHECKS: [(&str, Check); 20] = [
     ("hello", hello),
     ("everything-is-passed-on", everything_is_passed_on),
     ("input-is-streamed", input_is_streamed),
@@ -50,6 +51,12 @@ const CHECKS: [(&str, Check); 14] = [
     ("damaged-images-are-told", failures::damaged_images_are_told),
     ("a-crash-of-the-jvm-is-told", failures::a_crash_of_the_jvm_is_told),
     ("a-panic-of-the-kernel-is-told", failures::a_panic_of_the_kernel_is_told),
+    ("volumes-keep-their-data", volumes::keep_their_data),
+    ("volumes-are-used-by-one-run", volumes::are_used_by_one_run),
+    ("volumes-can-be-full", volumes::can_be_full),
+    ("volumes-made-by-linux-are-read", volumes::made_by_linux_are_read),
+    ("volumes-can-be-damaged", volumes::can_be_damaged),
+    ("volumes-are-exported-and-imported", volumes::are_exported_and_imported),
 ];
 
 pub struct ToolSuite;

@@ -120,6 +120,11 @@ impl Superblock {
         }
     }
 
+    /// Whether there are changes that are in the journal only.
+    pub fn has_journal_to_replay(&self) -> bool {
+        self.incompatible() & INCOMPAT_RECOVER != 0
+    }
+
     /// Bytes of a block, if that is possible at all.
     pub fn block_bytes(&self) -> Option<u64> {
         let log = self.u32_at(0x18);
