@@ -102,14 +102,14 @@ static void ipv6(void) {
     int fd = v6_socket(), sender = v6_socket();
     REQUIRE(v6_bind(fd, "::", 0) == 0);
     uint16_t port = port_of(fd);
-    CALL("IPv6: join", v6_member(fd, IPV6_JOIN_GROUP, "ff11::1234", 1));
-    CALL("IPv6: join again", v6_member(fd, IPV6_JOIN_GROUP, "ff11::1234", 1));
-    CALL("IPv6: join what is no group", v6_member(fd, IPV6_JOIN_GROUP, "::1", 1));
-    CALL("IPv6: no such interface", v6_member(fd, IPV6_JOIN_GROUP, "ff11::1234", 99999));
+    CALL("IPv6 join", v6_member(fd, IPV6_JOIN_GROUP, "ff11::1234", 1));
+    CALL("IPv6 join again", v6_member(fd, IPV6_JOIN_GROUP, "ff11::1234", 1));
+    CALL("IPv6 join what is no group", v6_member(fd, IPV6_JOIN_GROUP, "::1", 1));
+    CALL("IPv6 no such interface", v6_member(fd, IPV6_JOIN_GROUP, "ff11::1234", 99999));
     REQUIRE(set_number(sender, IPPROTO_IPV6, IPV6_MULTICAST_IF, 1) == 0);
-    CALL("IPv6: the loopback has no way to groups", v6_send(sender, "x", 1, "ff11::1234", port));
-    CALL("IPv6: leave", v6_member(fd, IPV6_LEAVE_GROUP, "ff11::1234", 1));
-    CALL("IPv6: leave again", v6_member(fd, IPV6_LEAVE_GROUP, "ff11::1234", 1));
+    CALL("no way to IPv6 groups on the loopback", v6_send(sender, "x", 1, "ff11::1234", port));
+    CALL("IPv6 leave", v6_member(fd, IPV6_LEAVE_GROUP, "ff11::1234", 1));
+    CALL("IPv6 leave again", v6_member(fd, IPV6_LEAVE_GROUP, "ff11::1234", 1));
     close(fd);
     close(sender);
 }

@@ -316,7 +316,7 @@ impl Stack {
                     && !route.link.is_loopback()
                     && self.groups.listens(route.interface, route.next_hop)
             }
-            RouteKind::Broadcast => true,
+            RouteKind::Broadcast => !route.link.is_loopback(),
             RouteKind::Local | RouteKind::Unicast => false,
         };
         if hears {

@@ -51,7 +51,7 @@ fn mask6(len: u8) -> u128 {
 
 /// The address that all of a subnet hear; subnets of one or two addresses have none (RFC 3021).
 pub(crate) fn broadcast_of(address: Ipv4Addr, len: u8) -> Option<Ipv4Addr> {
-    (len < 31 && !address.is_loopback()).then(|| Ipv4Addr::from_bits(address.to_bits() | !mask4(len)))
+    (len < 31).then(|| Ipv4Addr::from_bits(address.to_bits() | !mask4(len)))
 }
 
 /// How many leading bits two addresses share.
@@ -103,6 +103,6 @@ mod tests {
         assert_eq!(broadcast([10, 0, 2, 15], 24), Some([10, 0, 2, 255]));
         assert_eq!(broadcast([10, 0, 2, 15], 0), Some([255; 4]));
         assert_eq!(broadcast([10, 0, 2, 15], 31), None);
-        assert_eq!(broadcast([127, 0, 0, 1], 8), None);
+        assert_eq!(broadcast([127, 0, 0, 1], 8), Some([127, 255, 255, 255]));
     }
 }

@@ -168,7 +168,7 @@ impl Tables {
                         .map(|route| route.interface)
                 };
                 let interface = if kind == AddressKind::Broadcast && !destination.is_broadcast() {
-                    interface.or_else(subnet)
+                    interface.or_else(subnet).or(to.is_loopback().then_some(LOOPBACK_INDEX))
                 } else {
                     self.default_link(to, source, interface)
                 };
@@ -178,7 +178,6 @@ impl Tables {
                     .unwrap_or(Ipv4Addr::UNSPECIFIED.into());
                 let kind = match kind {
                     AddressKind::Multicast => RouteKind::Multicast,
-                    _ if interface.is_loopback() => RouteKind::Local,
                     _ => RouteKind::Broadcast,
                 };
                 Ok(Found { interface: interface.clone(), source, next_hop: to, kind })

@@ -41,12 +41,17 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    pub(crate) fn info(&self, now_ns: u64) -> AddressInfo {
-        let left = |until_ns: u64| (until_ns.saturating_sub(now_ns) / 1_000_000_000) as u32;
-        let broadcast = match self.address {
+    fn broadcast(&self) -> Option<Ipv4Addr> {
+        match self.address {
             IpAddr::V4(address) => broadcast_of(address, self.prefix_len),
             IpAddr::V6(_) => None,
-        };
+        }
+    }
+
+    pub(crate) fn info(&self, now_ns: u64) -> AddressInfo {
+        let left = |until_ns: u64| (until_ns.saturating_sub(now_ns) / 1_000_000_000) as u32;
+        // As on Linux, the loopback's address is not told with one, though there is a route to it.
+        let broadcast = self.broadcast().filter(|address| !address.is_loopback());
         AddressInfo {
             address: self.address,
             prefix_len: self.prefix_len,
@@ -142,11 +147,12 @@ impl Tables {
         self.addresses.iter_mut().find(|entry| (entry.address, entry.interface) == (address, interface))
     }
 
-    /// Whether a packet to `address` is for us. The whole of 127.0.0.0/8 is (RFC 1122, 3.2.1.3).
+    /// Whether a packet to `address` is for us alone. All of 127.0.0.0/8 are (RFC 1122, 3.2.1.3), but its broadcast address.
     pub(crate) fn is_local(&self, address: IpAddr, interface: Option<u32>) -> bool {
         match address {
             IpAddr::V4(address) if address.is_loopback() => {
                 interface.is_none_or(|interface| interface == LOOPBACK_INDEX)
+                    && !self.is_broadcast(address, interface)
             }
             _ => self.addresses.iter().any(|entry| {
                 entry.address == address
@@ -161,7 +167,7 @@ impl Tables {
         address.is_broadcast()
             || self.addresses.iter().any(|entry| {
                 interface.is_none_or(|interface| interface == entry.interface)
-                    && matches!(entry.address, IpAddr::V4(own) if broadcast_of(own, entry.prefix_len) == Some(address))
+                    && entry.broadcast() == Some(address)
             })
     }
 
@@ -368,7 +374,7 @@ impl Tables {
                 infos.push(own(Ipv4Addr::new(127, 0, 0, 0).into(), 8, RouteKind::Local, scope));
             }
             infos.push(own(address.address, width(address.address), RouteKind::Local, scope));
-            if let Some(broadcast) = address.info(now_ns).broadcast {
+            if let Some(broadcast) = address.broadcast() {
                 infos.push(own(broadcast.into(), 32, RouteKind::Broadcast, Scope::Link));
             }
         }
