@@ -7,6 +7,7 @@
 
 mod appliance;
 mod application;
+mod chance;
 mod command;
 mod failure;
 mod image;
@@ -46,6 +47,7 @@ fn perform(command: &Command) -> Result<u8> {
         Command::Test(options) => command::test::test(options, &project),
         Command::Volume { command } => command::volume::volume(command),
         Command::FaultyLink(options) => command::faulty_link::faulty_link(options).map(|()| 0),
+        Command::FaultyDisk(options) => command::faulty_disk::faulty_disk(options).map(|()| 0),
         Command::Bench(options) => command::bench::bench(options, &project).map(|()| 0),
     }
 }

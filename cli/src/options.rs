@@ -9,8 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use run_config::{InterfaceAddress, NetChannels};
 
 use crate::{
+    machine::faulty_disk::FailingRequest,
     network::{self, faulty_link::End, forward::PortForward, link::Link},
-    volume::request::{Name, Request, Source, VolumeSize},
+    volume::request::{self, Name, Request, Server, Source, VolumeSize},
 };
 
 /// Boots a jar inside the Crema unikernel.
@@ -41,6 +42,29 @@ pub enum Command {
     /// Connect two guests by a link that loses, repeats, reorders and damages frames
     #[command(hide = true)]
     FaultyLink(FaultyLinkOptions),
+    /// Serve a disk that loses power
+    #[command(hide = true)]
+    FaultyDisk(FaultyDiskOptions),
+}
+
+/// A guest has it with `crema run --volume-server SOCKET:/data`.
+#[derive(Debug, Args)]
+pub struct FaultyDiskOptions {
+    /// The file with the disk's contents, and, after Ctrl-C, with what a power cut left of them
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where to listen, with the NBD protocol
+    #[arg(long, value_name = "PATH")]
+    pub socket: PathBuf,
+    /// What chance begins with
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
+    /// Cut the power with this write, flush or discard
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub cut_after: Option<u64>,
+    /// Fail a request with EIO, such as write:3, the third; may be given again
+    #[arg(long = "fail", value_name = "read|write|flush:NUMBER")]
+    pub failing: Vec<FailingRequest>,
 }
 
 /// A VOLUME is the name of one that the tool keeps, or the path of a file (with a slash, or ending with .img).
@@ -149,6 +173,9 @@ pub struct RunOptions {
     /// place it is mounted where the appliance wants it. May be given again
     #[arg(long = "volume", value_name = "NAME|PATH[:PLACE][:ro][,size=SIZE]")]
     pub volumes: Vec<Request>,
+    /// Mount a volume that a server has, with the NBD protocol, such as crema faulty-disk; may be given again
+    #[arg(long = "volume-server", hide = true, value_name = "SOCKET:PLACE", value_parser = request::parse_server)]
+    pub volume_servers: Vec<Server>,
     /// Arguments of the program
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<String>,
@@ -321,7 +348,7 @@ pub struct MemoryMib(pub u64);
 
 #[derive(Clone, Debug, Args)]
 pub struct TestOptions {
-    /// Which tests: a suite (host, loom, abi, stress, java, tool, net), then words in their names
+    /// Which tests: a suite (host, loom, abi, stress, java, tool, net, storage), then words in their names
     #[arg(value_name = "SUITE|WORD")]
     pub filter: Vec<String>,
     /// Print the names of the tests instead of running them

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod build;
+pub mod faulty_disk;
 pub mod faulty_link;
 mod hotspot_report;
 pub mod lock;

@@ -44,7 +44,7 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
     };
     // Before anything is built, so that nobody waits for a mistake.
     let network = Network::plan(&options.network)?;
-    if options.machine.linux && !options.volumes.is_empty() {
+    if options.machine.linux && !(options.volumes.is_empty() && options.volume_servers.is_empty()) {
         return Err(Failure::new(
             "--volume makes no sense with --linux: Debian's kernel is given the root disk only",
         ));
@@ -97,7 +97,12 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
     config.trace_syscalls = options.log.trace_syscalls;
     config.verbose = options.log.verbose;
     config.volumes = volumes.iter().map(|attached| attached.volume.clone()).collect();
-    let disks: Vec<_> = volumes.iter().map(|attached| attached.disk.clone()).collect();
+    let mut disks: Vec<_> = volumes.iter().map(|attached| attached.disk.clone()).collect();
+    for (number, server) in options.volume_servers.iter().enumerate() {
+        let (volume, disk) = volume::of_server(number, server)?;
+        config.volumes.push(volume);
+        disks.push(disk);
+    }
     let terminals = [rustix::termios::isatty(io::stdin()), rustix::termios::isatty(io::stdout())];
     config.tty = terminals == [true, true];
     let scratch;

@@ -112,19 +112,25 @@ pub struct Disk {
 pub enum DiskSource {
     /// In a file, byte for byte.
     File(PathBuf),
+    /// With an NBD server on this UNIX socket.
+    Server(PathBuf),
 }
 
 impl Disk {
     /// The values of `-drive` and `-device`.
     fn words(&self, bus: &str) -> [String; 2] {
         let Self { serial, source, access } = self;
-        let DiskSource::File(path) = source;
+        let source = match source {
+            DiskSource::File(path) => format!("file={}", quoted(path)),
+            DiskSource::Server(socket) => {
+                format!("file.driver=nbd,file.server.type=unix,file.server.path={}", quoted(socket))
+            }
+        };
         let read_only = if *access == VolumeAccess::ReadOnly { ",readonly=on" } else { "" };
         // The host may hold writes back until the guest flushes; a flush is an fsync(2) here. Never without: cache=unsafe is for what is
         // thrown away. What the guest frees becomes a hole of the file.
         let drive = format!(
-            "if=none,id={serial},format=raw,cache=writeback,discard=unmap,detect-zeroes=unmap,file={}{read_only}",
-            quoted(path)
+            "if=none,id={serial},format=raw,cache=writeback,discard=unmap,detect-zeroes=unmap,{source}{read_only}"
         );
         // An error of the host's disk is the guest's to handle; by default a full one would stop the machine and tell nobody.
         let device = format!("virtio-blk-{bus},drive={serial},serial={serial},werror=report,rerror=report");

@@ -22,7 +22,7 @@ use ext4::Condition;
 use run_config::{Volume, VolumeAccess};
 
 use self::{
-    request::{Request, Source, VolumeSize},
+    request::{Request, Server, Source, VolumeSize},
     store::Store,
 };
 use crate::{
@@ -127,6 +127,15 @@ pub fn attach(requests: &[Request], default_place: Option<&str>) -> Result<Vec<A
         attached.push(Attached { disk, volume, _lock: lock });
     }
     Ok(attached)
+}
+
+/// A volume that a server has, which alone knows whether anybody else uses it.
+pub fn of_server(number: usize, server: &Server) -> Result<(Volume, Disk)> {
+    let serial = format!("crema-served-{number}");
+    let volume = Volume::new(&serial, VolumeAccess::ReadWrite, &server.place)
+        .map_err(|problem| Failure::new(format!("{}: {problem}", server.place)))?;
+    let source = DiskSource::Server(server.socket.clone());
+    Ok((volume, Disk { serial, source, access: VolumeAccess::ReadWrite }))
 }
 
 /// The file of a volume.

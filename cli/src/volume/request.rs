@@ -145,6 +145,23 @@ impl FromStr for Request {
     }
 }
 
+/// A volume that a server has: the socket where it listens, and where the volume is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    pub socket: PathBuf,
+    pub place: String,
+}
+
+/// Reads `SOCKET:PLACE`.
+pub fn parse_server(text: &str) -> Result<Server, String> {
+    let (socket, place) = text.rsplit_once(':').ok_or("it must be SOCKET:PLACE")?;
+    if socket.is_empty() {
+        return Err("it must be SOCKET:PLACE".into());
+    }
+    check_place(place)?;
+    Ok(Server { socket: socket.into(), place: place.into() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,8 @@
 
 use std::{cmp::Ordering, collections::BinaryHeap, fmt, time::Duration};
 
+use crate::chance::Chance;
+
 /// What a link does to frames. Each probability is that of one frame, from 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Faults {
@@ -47,28 +49,6 @@ impl fmt::Display for Counts {
     }
 }
 
-/// The SplitMix64 generator (Steele, Lea and Flood, 2014): good enough for chance, and each seed is a good one.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
-    /// A number from 0 to below 1.
-    fn fraction(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn happens(&mut self, probability: f64) -> bool {
-        self.fraction() < probability
-    }
-}
-
 /// A frame under way.
 #[derive(PartialEq, Eq)]
 struct UnderWay {
@@ -103,7 +83,7 @@ impl Direction {
     pub fn new(faults: Faults, seed: u64) -> Self {
         Self {
             faults,
-            chance: Chance(seed),
+            chance: Chance::new(seed),
             under_way: BinaryHeap::new(),
             next_number: 0,
             counts: Counts::default(),
