@@ -17,6 +17,7 @@ mod limited;
 mod linux;
 mod net;
 mod services;
+mod storage;
 mod tool;
 
 use std::{
@@ -117,6 +118,7 @@ pub fn test(options: &TestOptions, project: &Project) -> Result<u8> {
         Box::new(java::JavaSuite),
         Box::new(tool::ToolSuite),
         Box::new(net::NetSuite),
+        Box::new(storage::StorageSuite),
         Box::new(databases::DatabaseSuite),
     ];
     let (wanted_suite, wanted_names) = match options.filter.split_first() {

@@ -95,7 +95,7 @@ impl Lines {
     }
 
     /// Everything, once the stream has ended.
-    fn all(&self) -> String {
+    pub fn all(&self) -> String {
         let mut state = self.state();
         while !state.ended {
             state = self.0.1.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -161,6 +161,10 @@ impl Running {
         })
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self) -> Result<ExitStatus, String> {
         self.end_within(PATIENCE)
@@ -214,13 +218,24 @@ pub struct Guest {
 impl Guest {
     /// Boots something with `crema run`. The host's port of each `-p` is to be 0.
     pub fn start(fixture: &Fixture, what: &Path, options: &[&str], args: &[&str]) -> Result<Self, String> {
+        Self::start_with_input(fixture, what, options, args, Stdio::null())
+    }
+
+    /// The same, with something for its program to read.
+    pub fn start_with_input(
+        fixture: &Fixture,
+        what: &Path,
+        options: &[&str],
+        args: &[&str],
+        input: Stdio,
+    ) -> Result<Self, String> {
         let mut command = Command::new(&fixture.tool);
         command.arg("run").arg(what).args(&fixture.common).args(options);
         if !args.is_empty() {
             command.arg("--").args(args);
         }
         command.env("CREMA_ROOT", &fixture.root).current_dir(&fixture.root);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let tool = Running::start(command)?;
         let mut name = what.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if let Some(address) = options.iter().skip_while(|word| **word != "--ip").nth(1) {
