@@ -150,7 +150,8 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
         extra: &monitor,
     };
     let report = session::run(setup, streams, Events::new())?;
-    conclude(&report, if show_log { Log::Shown } else { Log::Kept })
+    let suspects = if disks.is_empty() { "the image is" } else { "the image or a volume is" };
+    conclude(&report, suspects, if show_log { Log::Shown } else { Log::Kept })
 }
 
 /// Whether the user has seen the kernel's log already.
@@ -160,8 +161,8 @@ enum Log {
     Kept,
 }
 
-/// Says what has to be said about the end, and returns the exit status.
-fn conclude(report: &Report, seen: Log) -> Result<u8> {
+/// Says what has to be said about the end, and returns the exit status. `suspects` is what damage may be in, with its verb.
+fn conclude(report: &Report, suspects: &str, seen: Log) -> Result<u8> {
     for file in &report.files {
         eprintln!("crema: the program left {}", file.display());
         for line in hotspot_report::backtrace(file) {
@@ -169,7 +170,7 @@ fn conclude(report: &Report, seen: Log) -> Result<u8> {
         }
     }
     if let Some(how) = &report.damage {
-        eprintln!("crema: the image is damaged, which the program may have suffered from: {how}");
+        eprintln!("crema: {suspects} damaged, which the program may have suffered from: {how}");
     }
     let log = report.folder.kernel_log();
     let with_log = |sentence: String| {

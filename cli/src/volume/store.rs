@@ -69,7 +69,7 @@ pub fn make(volume: &Source, size: VolumeSize, fill: impl FnOnce(&File) -> Resul
     let unfinished = scratch.path().join("volume");
     let file = File::options().read(true).write(true).create_new(true).open(&unfinished);
     let file = file.map_err(Failure::io("make", &unfinished))?;
-    file.set_len(size.0).map_err(Failure::io("make", &path))?;
+    file.set_len(ext4::whole_groups(size.0)).map_err(Failure::io("make", &path))?;
     ext4::make_empty(&unfinished, label)?;
     fill(&file)?;
     // Not a rename, which would replace what is there.

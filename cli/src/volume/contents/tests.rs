@@ -144,3 +144,17 @@ fn a_volume_that_is_too_small_is_left_in_order() {
     assert_eq!(sentence, "large: the volume is full");
     e2fsck(&folder);
 }
+
+#[test]
+fn a_volume_of_several_block_groups_is_sound_when_each_has_files() {
+    let (folder, file) = volume(512);
+    // Directories are spread over the groups.
+    let directories = (0..24).map(|number| (entry(&format!("d{number}"), Kind::Directory), vec![]));
+    let files = (0..24).map(|number| {
+        let contents = vec![number + 1; 10_000];
+        (entry(&format!("d{number}/f"), Kind::Regular { size: contents.len() as u64 }), contents)
+    });
+    let entries: Vec<_> = directories.chain(files).collect();
+    import(&file, &archive(&entries)[..]).unwrap();
+    e2fsck(&folder);
+}
