@@ -178,6 +178,9 @@ public class CassandraLoad {
             line.append(' ').append(rows.get());
         }
         System.out.println(line);
+        if (written.get() < count) {
+            throw new IllegalStateException("the node did not take all " + count + " rows");
+        }
         // Not closed: the node may be gone, and the session would wait for it.
     }
 

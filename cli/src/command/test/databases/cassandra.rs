@@ -13,17 +13,26 @@ use super::{
 
 const THREADS: &str = "8";
 
+const READY: &str = "cassandra: ready";
+
 /// Half of a start under emulation would be work of the optimizing compiler, and the load is too short for its fruits.
 const QUICK_START: &str = "-XX:TieredStopAtLevel=1";
 
-/// How nodetool's work is asked for.
-const JMX: &str = "jmx=7199";
+/// Settings of each node: it does not give up what takes long on a busy host.
+const PATIENT: [&str; 3] =
+    ["write_request_timeout=30s", "read_request_timeout=60s", "range_request_timeout=60s"];
 
 fn start(fixture: &Fixture, volume: &str) -> Result<Guest, String> {
     let options = ["-p", "0:9042", "-p", "0:7199", "--volume", volume, "--java-opt", QUICK_START];
-    let guest = Guest::appliance(fixture, "cassandra", &options, &[JMX])?;
-    guest.wait_within(SLOW_PATIENCE, "cassandra: ready")?;
+    // How nodetool's work is asked for.
+    let settings = with(&PATIENT, "jmx=7199");
+    let guest = Guest::appliance(fixture, "cassandra", &options, &settings)?;
+    guest.wait_within(SLOW_PATIENCE, READY)?;
     Ok(guest)
+}
+
+fn with<'a>(settings: &[&'a str], another: &'a str) -> Vec<&'a str> {
+    [settings, &[another]].concat()
 }
 
 fn client(fixture: &Fixture, words: &[&str], numbers: &[String]) -> Result<Running, String> {
@@ -110,27 +119,26 @@ pub fn two_nodes(fixture: &Fixture) -> Verdict {
     let _gateway =
         switch.gateway(0, &[(ports[0], address(1), CQL_PORT), (ports[1], address(2), CQL_PORT)])?;
     let volumes = [new_volume(fixture, "first")?, new_volume(fixture, "second")?];
-    let start = |number: u8| {
+    let boot = |number: u8| {
         let place = usize::from(number);
         let link = switch.options(place, address(number))?;
         let mut options: Vec<&str> = link.iter().map(String::as_str).collect();
         options.extend(["--volume", &volumes[place - 1], "--java-opt", QUICK_START]);
-        let guest = Guest::appliance(fixture, "cassandra", &options, &["seeds=10.1.0.1"])?;
-        guest.wait_within(SLOW_PATIENCE, "cassandra: ready")?;
-        Ok::<_, String>(guest)
+        Guest::appliance(fixture, "cassandra", &options, &with(&PATIENT, "seeds=10.1.0.1,10.1.0.2"))
     };
     let [first_node, second_node] = ports.map(|port| format!("127.0.0.1:{port}"));
-    let first = start(1)?;
-    let second = start(2)?;
+    let (first, second) = (boot(1)?, boot(2)?);
+    for guest in [&first, &second] {
+        guest.wait_within(SLOW_PATIENCE, READY)?;
+    }
     said(fixture, &["create", &first_node, "2"], &[])?;
     let mut numbers = acknowledged(&said(fixture, &["write", &first_node, THREADS, "400"], &[])?)?;
-    said(fixture, &["check", &second_node], &numbers)?;
-
     second.cut_power();
     numbers = acknowledged(&said(fixture, &["write", &first_node, THREADS, "400"], &numbers)?)?;
     said(fixture, &["check", &first_node], &numbers)?;
     said(fixture, &["hints", &first_node, "some"], &[])?;
-    let second = start(2)?;
+    let second = boot(2)?;
+    second.wait_within(SLOW_PATIENCE, READY)?;
     said(fixture, &["hints", &first_node, "none"], &[])?;
     first.cut_power();
     said(fixture, &["check", &second_node], &numbers)?;
