@@ -10,7 +10,7 @@ use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 use block::BlockDevice;
 use console::control::GuestMessage;
-use ext4::{Access, Condition, Ext4, Superblock};
+use ext4::{Access, Condition, Ext4, Health, Superblock};
 use ksync::Mutex;
 use linux_abi::{
     Errno,
@@ -96,32 +96,29 @@ fn mount(
         ));
     }
     let place = volume.place();
-    let condition = superblock.condition();
-    if condition == Condition::Damaged || wanted == Access::ReadOnly {
-        let mounted = Ext4::mount(disk, number, Access::ReadOnly).map_err(reason)?;
-        match condition {
-            Condition::NeedsRecovery if superblock.has_journal_to_replay() => notice(&format!(
+    if wanted == Access::ReadOnly && superblock.condition() == Condition::NeedsRecovery {
+        if superblock.has_journal_to_replay() {
+            notice(&format!(
                 "the volume at {place} was not left in order, and is read without its journal: what was written last may be missing"
-            )),
-            Condition::Damaged => notice_of_damage(place),
-            Condition::Clean | Condition::NeedsRecovery => {}
+            ));
         }
-        return Ok((mounted, Access::ReadOnly));
+        return Ok((Ext4::mount(disk, number, wanted).map_err(reason)?, wanted));
     }
-    match Ext4::mount(disk.clone(), number, Access::ReadWrite) {
-        Ok(mounted) => {
-            if condition == Condition::NeedsRecovery {
-                notice(&format!("the volume at {place} was not left in order, and has been recovered"));
-            }
-            Ok((mounted, Access::ReadWrite))
+    let mounted = Ext4::mount(disk, number, wanted).map_err(reason)?;
+    let access = match mounted.health() {
+        Health::Good => wanted,
+        Health::Recovered => {
+            notice(&format!("the volume at {place} was not left in order, and has been recovered"));
+            wanted
         }
-        Err(Errno::EUCLEAN) => {
-            let mounted = Ext4::mount(disk, number, Access::ReadOnly).map_err(reason)?;
-            notice_of_damage(place);
-            Ok((mounted, Access::ReadOnly))
+        Health::Damaged(how) => {
+            notice(&format!(
+                "the volume at {place} is damaged ({how}), and mounted read-only: see crema volume fsck"
+            ));
+            Access::ReadOnly
         }
-        Err(error) => Err(reason(error)),
-    }
+    };
+    Ok((mounted, access))
 }
 
 fn reason(error: Errno) -> String {
@@ -132,10 +129,6 @@ fn reason(error: Errno) -> String {
         Errno::EIO => "its disk cannot be read".into(),
         error => format!("{error:?}"),
     }
-}
-
-fn notice_of_damage(place: &str) {
-    notice(&format!("the volume at {place} is damaged, and mounted read-only: see crema volume fsck"));
 }
 
 fn notice(text: &str) {

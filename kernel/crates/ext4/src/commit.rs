@@ -18,6 +18,8 @@ struct State {
     /// The last that ended, and how.
     ended: u64,
     result: Option<Errno>,
+    /// The last that ended well.
+    done: u64,
 }
 
 impl Commits {
@@ -26,9 +28,9 @@ impl Commits {
         self.state.lock().begun + 1
     }
 
-    /// The last sync that ended well or not.
-    pub(crate) fn last_ended(&self) -> u64 {
-        self.state.lock().ended
+    /// The last sync that ended well.
+    pub(crate) fn last_done(&self) -> u64 {
+        self.state.lock().done
     }
 
     /// Has a sync that begins after this call ended. `sync` does it, in one of the waiting threads.
@@ -75,6 +77,9 @@ impl Commits {
             let mut state = self.state.lock();
             state.ended = state.begun;
             state.result = result.err();
+            if result.is_ok() {
+                state.done = state.ended;
+            }
         }
         self.ended.wake_all();
         result
@@ -112,7 +117,7 @@ mod tests {
                                 Ok(())
                             })
                             .unwrap();
-                        assert!(commits.last_ended() >= needed);
+                        assert!(commits.last_done() >= needed);
                     }
                 })
             })

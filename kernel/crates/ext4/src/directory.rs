@@ -12,7 +12,7 @@ use vfs::{DirectoryEntry, EntrySink, NewInode, RenameKind};
 use crate::{errno, inode::Ext4Inode};
 
 /// Who makes inodes: the process is root's, and its umask was applied above.
-const CREATOR: MutationContext = MutationContext::new(0, 0, 0, 0);
+pub(crate) const CREATOR: MutationContext = MutationContext::new(0, 0, 0, 0);
 /// Entries read at a time.
 const BATCH: usize = 64;
 
@@ -23,6 +23,9 @@ fn name(bytes: &[u8]) -> Result<FileName<'_>, Errno> {
 impl Ext4Inode {
     pub(crate) fn lookup_entry(&self, entry: &[u8]) -> Result<Arc<Self>, Errno> {
         self.require(FileType::Directory)?;
+        if self.hides(entry) {
+            return Err(Errno::ENOENT);
+        }
         let entry = name(entry)?;
         let found = self.file_system.read(|mounted| mounted.lookup_child(self.number, entry))?;
         self.file_system.inode(found.ok_or(Errno::ENOENT)?.number)
@@ -35,6 +38,9 @@ impl Ext4Inode {
         permissions: u16,
     ) -> Result<Arc<Self>, Errno> {
         self.require(FileType::Directory)?;
+        if self.hides(entry) {
+            return Err(Errno::EPERM);
+        }
         let entry = name(entry)?;
         let permissions = FilePermissions::new(permissions & 0o7777).map_err(errno)?;
         let special = match new {
@@ -49,7 +55,7 @@ impl Ext4Inode {
             NewInode::Socket => Some(SpecialInodeKind::Socket),
             _ => None,
         };
-        let info = self.file_system.change(|mounted| match (new, special) {
+        let info = self.file_system.change_names(|mounted| match (new, special) {
             (_, Some(kind)) => mounted.create_special_inode(CREATOR, self.number, entry, permissions, kind),
             (NewInode::Directory, _) => mounted.create_directory(CREATOR, self.number, entry, permissions),
             (NewInode::Symlink(text), _) => mounted.create_symlink(CREATOR, self.number, entry, text),
@@ -63,8 +69,18 @@ impl Ext4Inode {
 
     pub(crate) fn link_entry(&self, entry: &[u8], target: &Self) -> Result<(), Errno> {
         self.require(FileType::Directory)?;
+        if self.hides(entry) {
+            return Err(Errno::EPERM);
+        }
         let entry = name(entry)?;
-        self.file_system.change(|mounted| mounted.hard_link(target.number, self.number, entry))?;
+        match target.take_unnamed() {
+            Some(hidden) => {
+                self.name_unnamed(entry, &hidden).inspect_err(|_| target.set_unnamed(hidden.clone()))?;
+            }
+            None => self
+                .file_system
+                .change_names(|mounted| mounted.hard_link(target.number, self.number, entry).map(drop))?,
+        }
         target.names_changed(None)?;
         self.entries_changed()
     }
@@ -100,14 +116,17 @@ impl Ext4Inode {
             Err(Errno::ENOENT) => None,
             Err(error) => return Err(error),
         };
+        if new_directory.hides(new_entry) {
+            return Err(Errno::EPERM);
+        }
         let (entry, new_entry) = (name(entry)?, name(new_entry)?);
         let options = match kind {
             RenameKind::Replace => RenameOptions::REPLACE,
             RenameKind::Exchange => RenameOptions::EXCHANGE,
         };
-        let outcome = self
-            .file_system
-            .change(|mounted| mounted.rename(self.number, entry, new_directory.number, new_entry, options))?;
+        let outcome = self.file_system.change_names(|mounted| {
+            mounted.rename(self.number, entry, new_directory.number, new_entry, options)
+        })?;
         if let Some(target) = &target {
             let removed = outcome.replaced.filter(|replaced| replaced.inode == target.number);
             target.names_changed(removed.map(|removed| removed.remaining_links))?;
@@ -133,7 +152,7 @@ impl Ext4Inode {
             let Some(last) = entries.last() else { return Ok(()) };
             cursor = last.next_cursor;
             for entry in &entries {
-                if entry.name == b"." || entry.name == b".." {
+                if entry.name == b"." || entry.name == b".." || self.hides(&entry.name) {
                     continue;
                 }
                 // The sink runs without the crate's lock: it may fault in the application's memory.

@@ -16,14 +16,20 @@ use linux_abi::{
     Errno,
     file::{DeviceNumber, NAME_MAX, Statfs, magic},
 };
-use rsext4::{Ext4ErrorKind, Ext4Result, InodeNumber, MountOptions, MountServices};
-use vfs::{FileSystem, Inode, Progress, WriteErrors, Writeback};
+use rsext4::{Ext4Error, Ext4ErrorKind, Ext4Result, InodeNumber};
+use vfs::{FileSystem, Inode, Progress, SyncKind, WriteErrors, Writeback};
 
 use crate::{
+    Health,
     commit::Commits,
-    core_io::{Device, Mounted, RealTime},
+    core_io::Mounted,
+    core_mount::Core,
+    disk::Disk,
     errno,
+    health::{HealthRecord, damage, report_damage},
     inode::Ext4Inode,
+    space::Space,
+    unnamed,
 };
 
 /// Whether to mount for reading only.
@@ -39,160 +45,93 @@ pub enum Access {
 /// A mounted ext4 file system.
 pub struct Ext4 {
     core: Mutex<Core>,
-    pub(crate) device: Arc<dyn BlockDevice>,
+    pub(crate) disk: Arc<Disk>,
     device_number: u64,
+    pub(crate) block_bytes: u64,
     pub(crate) commits: Commits,
+    /// The same for flushes where there is nothing to commit.
+    flushes: Commits,
     inodes: Mutex<HashMap<u32, Weak<Ext4Inode>>>,
     /// Threads that wait for an inode that is being dropped to be gone.
     inode_gone: WaitQueue,
     /// Inodes whose last name and last user are gone, and whose blocks are still to be freed.
     dead: Mutex<Vec<InodeNumber>>,
-    /// Inodes that were dropped with contents that the next sync, of this number, puts on the device:
-    /// their successors have to know (see `contents`).
+    /// Inodes that were dropped with changes that the next sync, of this number, makes durable: their
+    /// successors have to know.
     unsettled: Mutex<HashMap<u32, u64>>,
     /// Failed writes of dropped inodes that nobody was told of yet: their successors will be asked.
     untold: Mutex<HashMap<u32, u64>>,
     /// Failed writes of all.
     pub(crate) write_errors: WriteErrors,
+    /// Numbers files without a name.
+    pub(crate) next_unnamed: AtomicU64,
     pub(crate) space: Space,
+    health: HealthRecord,
     /// Whether it may be made writable, if it is not yet.
     may_write: bool,
     /// Whether it is mounted for writing now.
     is_writable: AtomicBool,
 }
 
-/// The crate's state, and whether anything changed since the last sync.
-struct Core {
-    mounted: Mounted,
-    /// How it is mounted now.
-    access: Access,
-    is_changed: bool,
-}
-
-impl Core {
-    /// Mounts for writing what is mounted for reading only so far: opens the journal, and says on the device
-    /// that the file system is in use. A new mount, for rsext4 0.9.2's `remount` says so through the journal,
-    /// which nobody looks at after a power cut that came before the superblock itself was written (the crash
-    /// test finds that).
-    fn make_writable(&mut self, device: &Arc<dyn BlockDevice>) -> Ext4Result<()> {
-        if self.access == Access::ReadOnly {
-            self.mounted = mount(device, MountOptions::read_write())?;
-            self.access = Access::ReadWrite;
-        }
-        Ok(())
-    }
-}
-
-fn mount(device: &Arc<dyn BlockDevice>, options: MountOptions) -> Ext4Result<Mounted> {
-    let services = MountServices::new(RealTime, (), rsext4::NoopObserver);
-    Mounted::mount(Device::new(device.clone()), services, options)
-}
-
-/// Room for dirty pages that have no blocks yet.
-#[derive(Default)]
-pub(crate) struct Space {
-    free_bytes: AtomicU64,
-    promised_bytes: AtomicU64,
-}
-
-/// Kept back from promises for what metadata may need: extent blocks, directory blocks.
-const METADATA_RESERVE_BYTES: u64 = 1 << 20;
-
-impl Space {
-    fn update(&self, mounted: &Mounted) {
-        let statistics = mounted.statfs();
-        let free = statistics.free_blocks.saturating_mul(statistics.block_size);
-        self.free_bytes.store(free.saturating_sub(METADATA_RESERVE_BYTES), Ordering::Relaxed);
-    }
-
-    /// Promises room, if there is.
-    pub(crate) fn promise(&self, bytes: u64) -> Result<(), Errno> {
-        let promised = self.promised_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if promised <= self.free_bytes.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        self.withdraw(bytes);
-        Err(Errno::ENOSPC)
-    }
-
-    /// Promises room that is known to be there.
-    pub(crate) fn force(&self, bytes: u64) {
-        self.promised_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Takes a promise back.
-    pub(crate) fn withdraw(&self, bytes: u64) {
-        self.promised_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-/// Whether the file system on `device` was left in order, with nothing to repair, by its superblock (Linux
-/// Documentation/filesystems/ext4/super.rst). What is no ext4 is for the crate to refuse.
-fn is_clean(device: &dyn BlockDevice) -> Result<bool, Errno> {
-    const SUPERBLOCK_SECTOR: u64 = 2;
-    const STATE: usize = 0x3a;
-    const STATE_CLEAN: u16 = 1;
-    const INCOMPATIBLE_FEATURES: usize = 0x60;
-    const NEEDS_RECOVERY: u32 = 4;
-    const LAST_ORPHAN: usize = 0xe8;
-    let mut bytes = alloc::vec![0; 1024];
-    device.read(SUPERBLOCK_SECTOR, &mut bytes)?;
-    let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    let state = u16::from_le_bytes([bytes[STATE], bytes[STATE + 1]]);
-    Ok(state == STATE_CLEAN && word(INCOMPATIBLE_FEATURES) & NEEDS_RECOVERY == 0 && word(LAST_ORPHAN) == 0)
-}
-
 /// Of how many dropped inodes it is remembered that writing them failed. A device that fails all the time
 /// must not fill memory.
 const MAX_UNTOLD: usize = 4096;
 
+/// How many changes may wait for the next sync before one is made for them. The crate copies all blocks that were
+/// changed since the last one at the beginning of every change, to be able to take it back.
+const MAX_CHANGES: u32 = 256;
 /// How many dead inodes may wait for the next sync before one is made for them.
 const MAX_DEAD: usize = 128;
 
 impl Ext4 {
-    /// Mounts the file system on `device`, which is known as `number`; replays its journal first, if
-    /// it may write. Errors: `EINVAL` if it is no ext4, `EUCLEAN` if it is damaged, `EOPNOTSUPP` if it
-    /// uses features that are not known here.
+    /// Mounts the file system on `device`, which is known as `number`, and recovers it if it was not left in
+    /// order. What was found, [`health`](Self::health) tells: a damaged file system is mounted for
+    /// reading only, if it can be read at all. Errors: `EINVAL` if it is no ext4, `EUCLEAN` if it is damaged
+    /// beyond that, `EOPNOTSUPP` if it uses features that are not known here.
     pub fn mount(
         device: Arc<dyn BlockDevice>,
         number: DeviceNumber,
         access: Access,
     ) -> Result<Arc<Self>, Errno> {
         // The crate, and files of small blocks, think in sectors.
-        let device = block::with_small_sectors(device);
-        let now = match access {
-            Access::ReadWrite if is_clean(&*device)? => Access::ReadOnly,
-            access => access,
-        };
-        let options = match now {
-            Access::ReadWrite => MountOptions::read_write(),
-            // Without the index of the blocks that no file may have: to make it takes a third of the instructions of a
-            // boot, and what it keeps from harm is written only after another mount, which has it.
-            Access::ReadOnly => MountOptions::read_only_no_journal_replay().with_block_validity(false),
-        };
-        let mounted = mount(&device, options).map_err(errno)?;
+        let disk = Disk::new(block::with_small_sectors(device));
+        let (core, health) = Core::mount(&disk, access)?;
+        if let Health::Damaged(reason) = &health {
+            log::error!("ext4: mounted read-only: {reason}");
+        }
         let space = Space::default();
-        space.update(&mounted);
+        space.update(&core.mounted);
+        let is_writable = AtomicBool::new(core.is_writable());
         Ok(Arc::new(Self {
-            core: Mutex::new(Core { mounted, access: now, is_changed: false }),
-            device,
+            block_bytes: core.mounted.statfs().block_size,
+            core: Mutex::new(core),
+            disk,
             device_number: number.encode(),
             commits: Commits::default(),
+            flushes: Commits::default(),
             inodes: Mutex::default(),
             inode_gone: WaitQueue::new(),
             dead: Mutex::default(),
             unsettled: Mutex::default(),
             untold: Mutex::default(),
             write_errors: WriteErrors::new(),
+            next_unnamed: AtomicU64::new(1),
             space,
-            may_write: access == Access::ReadWrite,
-            is_writable: AtomicBool::new(now == Access::ReadWrite),
+            may_write: access == Access::ReadWrite && !matches!(health, Health::Damaged(_)),
+            is_writable,
+            health: HealthRecord::new(health),
         }))
+    }
+
+    /// How the file system is: as the mount found it, unless damage has shown since.
+    pub fn health(&self) -> Health {
+        self.health.health()
     }
 
     /// Looks something up in the crate.
     pub(crate) fn read<T>(&self, operation: impl FnOnce(&mut Mounted) -> Ext4Result<T>) -> Result<T, Errno> {
-        operation(&mut self.core.lock().mounted).map_err(errno)
+        let mut core = self.core.lock();
+        operation(&mut core.mounted).map_err(|error| self.failed(&mut core, error))
     }
 
     /// Changes something in the crate. If there is no space, that of dead inodes is freed first.
@@ -200,75 +139,166 @@ impl Ext4 {
         &self,
         mut operation: impl FnMut(&mut Mounted) -> Ext4Result<T>,
     ) -> Result<T, Errno> {
-        let result = self.try_change(&mut operation);
-        match result {
-            Err(error) if error.kind() == Ext4ErrorKind::NoSpace && !self.dead.lock().is_empty() => {
+        match self.try_change(&mut operation) {
+            Err(Errno::ENOSPC) if !self.dead.lock().is_empty() => {
                 self.commit()?;
-                self.try_change(&mut operation).map_err(errno)
+                self.try_change(&mut operation)
             }
-            result => result.map_err(errno),
+            result => result,
         }
     }
 
-    fn try_change<T>(&self, operation: &mut impl FnMut(&mut Mounted) -> Ext4Result<T>) -> Ext4Result<T> {
+    /// The same for a change that adds names, which may take a block. It fails while that could be one that was
+    /// promised to somebody.
+    pub(crate) fn change_names<T>(
+        &self,
+        operation: impl FnMut(&mut Mounted) -> Ext4Result<T>,
+    ) -> Result<T, Errno> {
+        self.make_room(|space| space.has_room_for_names())?;
+        self.change(operation)
+    }
+
+    fn try_change<T>(&self, operation: &mut impl FnMut(&mut Mounted) -> Ext4Result<T>) -> Result<T, Errno> {
         let mut core = self.core.lock();
         self.make_writable(&mut core)?;
-        core.is_changed = true;
-        let result = operation(&mut core.mounted);
+        if core.changes >= MAX_CHANGES {
+            self.sync_core(&mut core)?;
+        }
+        core.changes += 1;
+        let result = operation(&mut core.mounted).map_err(|error| self.failed(&mut core, error));
         self.space.update(&core.mounted);
         result
     }
 
-    /// What comes before the first change. Without the right to write, the crate refuses the change.
-    fn make_writable(&self, core: &mut Core) -> Ext4Result<()> {
-        if self.may_write {
-            core.make_writable(&self.device)?;
-            self.is_writable.store(true, Ordering::Relaxed);
-        }
+    /// Commits what was changed.
+    fn sync_core(&self, core: &mut Core) -> Result<(), Errno> {
+        core.mounted.sync().map_err(|error| self.failed(core, error))?;
+        core.changes = 0;
         Ok(())
+    }
+
+    /// What comes before the first change.
+    fn make_writable(&self, core: &mut Core) -> Result<(), Errno> {
+        if !self.may_write || self.health.is_damaged() {
+            return Err(Errno::EROFS);
+        }
+        core.make_writable(&self.disk).map_err(|error| self.failed(core, error))?;
+        self.is_writable.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What an error of the crate means. One that tells of damage ends all changes, as Linux does with
+    /// `errors=remount-ro`.
+    fn failed(&self, core: &mut Core, error: Ext4Error) -> Errno {
+        let reason = match damage(&error) {
+            Some(reason) => reason,
+            None if error.kind() == Ext4ErrorKind::JournalAborted => {
+                "its journal could not be written".into()
+            }
+            None => return errno(error),
+        };
+        if self.health.note_damage(reason.clone()) {
+            report_damage(&reason);
+            if self.may_write {
+                log::error!("ext4: no more changes are made to the file system");
+                if let Err(error) = core.mark_damaged(&**self.disk.device()) {
+                    log::error!("ext4: the damage could not be noted on the device: {error:?}");
+                }
+            }
+        }
+        errno(error)
     }
 
     /// Makes all that was changed until now durable, and frees the dead.
     pub(crate) fn commit(&self) -> Result<(), Errno> {
         self.commits.run(|| {
             let mut core = self.core.lock();
-            if core.is_changed {
-                core.mounted.sync().map_err(errno).inspect_err(|error| self.write_errors.record(*error))?;
-                core.is_changed = false;
+            if core.changes > 0 {
+                if self.health.is_damaged() {
+                    return Err(Errno::EROFS);
+                }
+                self.sync_core(&mut core).inspect_err(|error| self.write_errors.record(*error))?;
             }
+            // Contents that went past the crate.
+            self.disk.flush()?;
             // Until this sync is over the next one is not counted: all of these were before it.
             let this = self.commits.next() - 1;
             self.unsettled.lock().retain(|_, settled_by| *settled_by > this);
-            self.reap(&mut core)
+            self.reap(&mut core)?;
+            core.fold_journal(&self.disk).map_err(|error| self.failed(&mut core, error))
         })
+    }
+
+    /// Makes durable what was written past the crate until now, and was there to be written to.
+    pub(crate) fn flush(&self) -> Result<(), Errno> {
+        if self.health.is_damaged() && self.may_write {
+            return Err(Errno::EROFS);
+        }
+        self.flushes.run(|| self.disk.flush())
     }
 
     /// Frees the blocks of dead inodes. The sync before made the removal of their names durable: were
     /// blocks freed first, a crash could leave a name that leads to another file's data.
     fn reap(&self, core: &mut Core) -> Result<(), Errno> {
+        if self.health.is_damaged() {
+            return Ok(());
+        }
         let dead = core::mem::take(&mut *self.dead.lock());
         for number in dead {
-            core.is_changed = true;
+            core.changes += 1;
             match core.mounted.reap_unlinked_inode(number) {
                 Ok(()) => {}
                 // The blocks stay allocated until the next mount, which finds the orphan again.
-                Err(error) => log::warn!("ext4: inode {number} could not be freed: {error:?}"),
+                Err(error) => {
+                    log::warn!("ext4: inode {number} could not be freed: {error:?}");
+                    self.failed(core, error);
+                }
             }
         }
         self.space.update(&core.mounted);
         Ok(())
     }
 
+    /// Whether contents may be written past the crate.
+    pub(crate) fn check_writable(&self) -> Result<(), Errno> {
+        if self.health.is_damaged() { Err(Errno::EROFS) } else { Ok(()) }
+    }
+
     /// Promises room for pages that will be written; frees space if there is too little.
     pub(crate) fn promise(&self, bytes: u64) -> Result<(), Errno> {
+        if self.health.is_damaged() {
+            return Err(Errno::EROFS);
+        }
         if !self.is_writable.load(Ordering::Relaxed) {
             // Now, where the writer still learns of an error.
-            self.make_writable(&mut self.core.lock()).map_err(errno)?;
+            self.make_writable(&mut self.core.lock())?;
         }
-        let result = self.space.promise(bytes);
-        if result.is_err() && !self.dead.lock().is_empty() {
+        self.make_room(|space| space.promise(bytes))
+    }
+
+    /// Asks for room, and again when that of dead inodes was freed, and what was promised has been taken: promises are
+    /// cautious.
+    pub(crate) fn make_room(&self, ask: impl Fn(&Space) -> Result<(), Errno>) -> Result<(), Errno> {
+        if ask(&self.space).is_ok() {
+            return Ok(());
+        }
+        if !self.dead.lock().is_empty() {
             self.commit()?;
-            return self.space.promise(bytes);
+            if ask(&self.space).is_ok() {
+                return Ok(());
+            }
+        }
+        if self.space.promised_bytes() > 0 {
+            self.write_back_all()?;
+        }
+        ask(&self.space)
+    }
+
+    fn write_back_all(&self) -> Result<(), Errno> {
+        let inodes: Vec<_> = self.inodes.lock().values().filter_map(Weak::upgrade).collect();
+        let mut result = Ok(());
+        for inode in inodes {
+            result = result.and(inode.write_back(SyncKind::Everything));
         }
         result
     }
@@ -290,6 +320,7 @@ impl Ext4 {
                         if let Some(errors) = self.untold.lock().remove(&number.raw()) {
                             inode.pages.write_errors().restore(errors);
                         }
+                        inode.changed_by.store(settled_by, Ordering::Relaxed);
                         let inode = Arc::new(inode);
                         inodes.insert(number.raw(), Arc::downgrade(&inode));
                         inode
@@ -307,7 +338,7 @@ impl Ext4 {
                 untold.insert(number.raw(), errors.snapshot());
             }
         }
-        if settled_by > self.commits.last_ended() {
+        if settled_by > self.commits.last_done() {
             self.unsettled.lock().insert(number.raw(), settled_by);
         }
         let is_many = is_dead && {
@@ -325,11 +356,20 @@ impl Ext4 {
     /// Writes everything back and leaves the device clean, for power-off. Files may still be open:
     /// what was removed meanwhile is then freed by the next mount.
     pub fn shut_down(&self) -> Result<(), Errno> {
+        if self.health.is_damaged() {
+            return Ok(());
+        }
         self.sync()?;
+        // The directory of files without a name, unless there still are some.
+        let is_empty = |mounted: &mut Mounted| unnamed::is_empty(mounted);
+        if self.is_writable.load(Ordering::Relaxed) && self.read(is_empty)? {
+            self.change(unnamed::sweep)?;
+        }
         self.sync()?;
-        match self.core.lock().mounted.unmount() {
+        let mut core = self.core.lock();
+        match core.unmount(&self.disk) {
             Err(error) if error.kind() == Ext4ErrorKind::Busy => Ok(()),
-            result => result.map_err(errno),
+            result => result.map_err(|error| self.failed(&mut core, error)),
         }
     }
 }
@@ -350,7 +390,7 @@ impl FileSystem for Ext4 {
 
     fn statistics(&self) -> Result<Statfs, Errno> {
         let statistics = self.core.lock().mounted.statfs();
-        let promised = self.space.promised_bytes.load(Ordering::Relaxed) / statistics.block_size.max(1);
+        let promised = self.space.promised_bytes() / statistics.block_size.max(1);
         let free = statistics.free_blocks.saturating_sub(promised);
         Ok(Statfs {
             kind: magic::EXT4,
@@ -368,11 +408,7 @@ impl FileSystem for Ext4 {
     }
 
     fn sync(&self) -> Result<(), Errno> {
-        let inodes: Vec<_> = self.inodes.lock().values().filter_map(Weak::upgrade).collect();
-        let mut result = Ok(());
-        for inode in inodes {
-            result = result.and(inode.write_back());
-        }
+        let result = self.write_back_all();
         result.and(self.commit())
     }
 
@@ -393,7 +429,7 @@ impl FileSystem for Ext4 {
             if !is_due || progress() == ControlFlow::Break(()) {
                 break;
             }
-            if let Err(error) = inode.write_back() {
+            if let Err(error) = inode.write_back(SyncKind::Everything) {
                 log::error!("ext4: inode {} could not be written back: {error:?}", inode.number);
             }
         }

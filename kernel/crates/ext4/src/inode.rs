@@ -1,6 +1,6 @@
 //! Inodes: attributes, and which operation goes where.
 
-use alloc::{sync::Arc, vec, vec::Vec};
+use alloc::{string::String, sync::Arc, vec, vec::Vec};
 use core::{
     any::Any,
     ops::Range,
@@ -22,7 +22,10 @@ use vfs::{
     unmap_pages,
 };
 
-use crate::{Ext4, errno};
+use crate::{Ext4, errno, unnamed};
+
+/// The root directory of every ext4.
+const ROOT_INODE: u32 = 2;
 
 /// An inode in use.
 pub(crate) struct Ext4Inode {
@@ -37,10 +40,16 @@ pub(crate) struct Ext4Inode {
     /// The sync after which all contents are on the device itself; before it, some may be in the
     /// crate's block cache only.
     pub(crate) settled_by: AtomicU64,
+    /// The sync that makes durable all that changed of the inode through the crate.
+    pub(crate) changed_by: AtomicU64,
+    /// Extents lead to its contents, and not the block maps of ext2.
+    pub(crate) has_extents: bool,
     /// Its contents lie in the inode itself, where only the crate finds them.
     pub(crate) is_inline: bool,
     /// Its last name is gone.
     is_removed: AtomicBool,
+    /// It has no name yet but this one, that nobody sees (see `unnamed`).
+    unnamed: Mutex<Option<String>>,
     link_text: spin::Once<Vec<u8>>,
     pub(crate) known_as: KnownAs,
 }
@@ -100,8 +109,12 @@ impl Ext4Inode {
             pages: PageCache::new(size),
             extents: Mutex::new(None),
             settled_by: AtomicU64::new(0),
+            changed_by: AtomicU64::new(0),
+            has_extents: info.flags.contains(InodeFlags::EXTENTS)
+                && !info.flags.contains(InodeFlags::INLINE_DATA),
             is_inline: info.flags.contains(InodeFlags::INLINE_DATA),
             is_removed: AtomicBool::new(false),
+            unnamed: Mutex::new(None),
             link_text: spin::Once::new(),
             known_as: KnownAs::default(),
         })
@@ -122,12 +135,33 @@ impl Ext4Inode {
         }
     }
 
+    /// Something of it was changed through the crate just now.
+    fn note_changed(&self) {
+        self.changed_by.store(self.file_system.commits.next(), Ordering::Release);
+    }
+
+    /// Makes durable what was written back, and what the crate has changed of the inode.
+    pub(crate) fn make_durable(&self, kind: SyncKind) -> Result<(), Errno> {
+        let changed_by = match kind {
+            SyncKind::Data => &self.settled_by,
+            SyncKind::Everything => &self.changed_by,
+        };
+        if changed_by.load(Ordering::Acquire).max(self.settled_by.load(Ordering::Acquire))
+            > self.file_system.commits.last_done()
+        {
+            self.file_system.commit()
+        } else {
+            self.file_system.flush()
+        }
+    }
+
     /// Takes over what the crate has after a change made through it.
     pub(crate) fn refresh(&self) -> Result<(), Errno> {
+        self.note_changed();
         let info = self.file_system.read(|mounted| mounted.inode(self.number))?;
         let mut attributes = self.attributes.lock();
         attributes.permissions = info.mode & 0o7777;
-        attributes.links = info.links.into();
+        attributes.links = if self.unnamed.lock().is_some() { 0 } else { info.links.into() };
         attributes.uid = info.uid;
         attributes.gid = info.gid;
         attributes.blocks = info.blocks;
@@ -149,6 +183,7 @@ impl Ext4Inode {
     pub(crate) fn names_changed(&self, links: Option<u16>) -> Result<(), Errno> {
         if links == Some(0) {
             self.is_removed.store(true, Ordering::Relaxed);
+            self.note_changed();
             self.attributes.lock().links = 0;
         } else {
             self.refresh()?;
@@ -159,10 +194,29 @@ impl Ext4Inode {
 
     /// It was made just now: its times are finer than the crate tells.
     pub(crate) fn created_now(&self) {
+        self.note_changed();
+        // Without its name there is no reading its contents.
+        self.settled_by.fetch_max(self.changed_by.load(Ordering::Relaxed), Ordering::AcqRel);
         let now = Timestamp::now();
         let mut attributes = self.attributes.lock();
         (attributes.accessed, attributes.modified, attributes.changed, attributes.born) =
             (now, now, now, now);
+    }
+
+    /// It has no name but this one.
+    pub(crate) fn set_unnamed(&self, name: String) {
+        *self.unnamed.lock() = Some(name);
+        self.attributes.lock().links = 0;
+    }
+
+    /// Its name among those that have none, if it is one of them: it is about to get another.
+    pub(crate) fn take_unnamed(&self) -> Option<String> {
+        self.unnamed.lock().take()
+    }
+
+    /// Whether this directory has an entry of this name that nobody sees.
+    pub(crate) fn hides(&self, entry: &[u8]) -> bool {
+        entry == unnamed::DIRECTORY && self.number.raw() == ROOT_INODE
     }
 
     pub(crate) fn stored_size(&self) -> u64 {
@@ -177,13 +231,16 @@ impl Ext4Inode {
         attributes.times_are_newer = true;
     }
 
-    /// Writes dirty pages and newer times back.
-    pub(crate) fn write_back(&self) -> Result<(), Errno> {
+    /// Writes dirty pages back, and newer times if `kind` is everything.
+    pub(crate) fn write_back(&self, kind: SyncKind) -> Result<(), Errno> {
         if self.is_removed.load(Ordering::Relaxed) {
             // Nobody will read it after this; while it is in use its pages stay in memory.
             return Ok(());
         }
         self.pages.write_back_all(self)?;
+        if kind == SyncKind::Data {
+            return Ok(());
+        }
         let modified = {
             let mut attributes = self.attributes.lock();
             core::mem::take(&mut attributes.times_are_newer).then_some(attributes.modified)
@@ -191,7 +248,9 @@ impl Ext4Inode {
         if let Some(modified) = modified {
             let update =
                 InodeMetadataUpdate { mtime: Some(stored_time(modified)), ..InodeMetadataUpdate::default() };
+            self.note_changed();
             self.file_system.change(|mounted| mounted.update_inode_metadata(self.number, update))?;
+            self.note_changed();
         }
         Ok(())
     }
@@ -199,15 +258,19 @@ impl Ext4Inode {
 
 impl Drop for Ext4Inode {
     fn drop(&mut self) {
-        let is_removed = *self.is_removed.get_mut();
+        let mut is_removed = *self.is_removed.get_mut();
+        if let Some(name) = self.unnamed.get_mut().take() {
+            // If it cannot be removed now, the next mount does it.
+            is_removed = self.file_system.remove_unnamed(&name).is_ok();
+        }
         if is_removed {
             self.file_system.space.withdraw(self.pages.dirty_count() as u64 * frames::PAGE_SIZE as u64);
-        } else if let Err(error) = self.write_back() {
+        } else if let Err(error) = self.write_back(SyncKind::Everything) {
             log::error!("ext4: data of inode {} is lost: {error:?}", self.number);
             self.file_system.space.withdraw(self.pages.dirty_count() as u64 * frames::PAGE_SIZE as u64);
         }
-        let settled_by = *self.settled_by.get_mut();
-        self.file_system.forget(self.number, settled_by, is_removed, self.pages.write_errors());
+        let changed_by = (*self.settled_by.get_mut()).max(*self.changed_by.get_mut());
+        self.file_system.forget(self.number, changed_by, is_removed, self.pages.write_errors());
     }
 }
 
@@ -294,6 +357,11 @@ impl Inode for Ext4Inode {
 
     fn create(&self, name: &[u8], new: NewInode<'_>, permissions: u16) -> Result<Arc<dyn Inode>, Errno> {
         Ok(self.create_entry(name, new, permissions)?)
+    }
+
+    fn create_unnamed(&self, permissions: u16) -> Result<Arc<dyn Inode>, Errno> {
+        self.require(FileType::Directory)?;
+        Ok(self.file_system.create_unnamed(permissions)?)
     }
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<(), Errno> {
@@ -386,9 +454,9 @@ impl Inode for Ext4Inode {
         self.pages.drop_clean(range.start.div_ceil(page)..range.end / page);
     }
 
-    fn sync(&self, _kind: SyncKind) -> Result<(), Errno> {
-        self.write_back()?;
-        self.file_system.commit()
+    fn sync(&self, kind: SyncKind) -> Result<(), Errno> {
+        self.write_back(kind)?;
+        self.make_durable(kind)
     }
 
     fn write_errors(&self) -> Option<&WriteErrors> {

@@ -24,55 +24,30 @@ extern crate alloc;
 mod commit;
 mod contents;
 mod core_io;
+mod core_mount;
 mod directory;
+mod disk;
 mod file_system;
+mod health;
 mod inode;
+mod marks;
+mod space;
 pub mod superblock;
+mod unnamed;
 mod xattr;
 
-use alloc::{format, string::String};
-use core::sync::atomic::{AtomicU32, Ordering};
 use linux_abi::Errno;
-
 use rsext4::{Ext4Error, Ext4ErrorKind};
-use spin::Once;
 
 pub use file_system::{Access, Ext4};
+pub use health::{Health, first_damage};
 pub use superblock::{Condition, Superblock};
-
-/// How the first damage showed that any file system here was found to have.
-static FIRST_DAMAGE: Once<String> = Once::new();
-
-/// How many times damage is logged: a program may run into it without end.
-const LOGGED_DAMAGES: u32 = 16;
-
-/// How the first damage showed that was found, if there was any: the operation, and what is wrong.
-pub fn first_damage() -> Option<&'static str> {
-    FIRST_DAMAGE.get().map(String::as_str)
-}
-
-fn note_damage(error: &Ext4Error) {
-    static SEEN: AtomicU32 = AtomicU32::new(0);
-    let what = match error.kind() {
-        Ext4ErrorKind::ChecksumMismatch => "a wrong checksum",
-        Ext4ErrorKind::BadSuperblock => "a bad superblock",
-        _ => "a corrupted structure",
-    };
-    FIRST_DAMAGE.call_once(|| match error.context() {
-        Some(context) => format!("{what}, {context}"),
-        None => what.into(),
-    });
-    if SEEN.fetch_add(1, Ordering::Relaxed) < LOGGED_DAMAGES {
-        log::error!("ext4: the file system is damaged: {error:?}");
-    }
-}
 
 /// The errno for an error of the crate. Damage is `EUCLEAN`, as Linux's ext4 has it.
 fn errno(error: Ext4Error) -> Errno {
     match error.kind() {
         Ext4ErrorKind::Io => Errno::EIO,
         Ext4ErrorKind::Corrupted | Ext4ErrorKind::ChecksumMismatch | Ext4ErrorKind::BadSuperblock => {
-            note_damage(&error);
             Errno::EUCLEAN
         }
         Ext4ErrorKind::JournalAborted | Ext4ErrorKind::ReadOnly => Errno::EROFS,
