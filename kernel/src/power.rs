@@ -28,12 +28,15 @@ const DEBUG_EXIT_PANIC: u32 = 0x3f;
 pub fn end(end: End) -> ! {
     let ended = GuestMessage::Boot { name: "end", ns: clock::now_ns() };
     log::info!("the program has ended: {end:?}");
+    if matches!(end, End::Killed(_)) {
+        // While its file system is still there.
+        device::control::send_crash_report();
+    }
     fs::at_exit();
     report_damage();
     match end {
         End::Exited(status) => device::control::send(format_args!("{ended}\n{}", GuestMessage::Exit(status))),
         End::Killed(signal) => {
-            device::control::send_crash_report();
             device::control::send(format_args!("{ended}\n{}", GuestMessage::Signal(signal.number() as u8)));
         }
     }

@@ -4,6 +4,7 @@
  *   put PATH TEXT     writes a file and makes it durable
  *   get PATH          prints a file
  *   remove PATH
+ *   hold PATH         makes a file, removes its name, and keeps it open and mapped
  *   fill PATH         writes to a file until that fails, and prints why
  *   mounts            prints what is mounted from disks, from /proc/mounts, and whether mountinfo, stat(2) and statfs(2) agree with it
  *   wait              says that it is ready, and waits for a signal
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -48,6 +50,18 @@ static void get(const char *path)
     }
     if (file >= 0)
         close(file);
+}
+
+static int hold(const char *path)
+{
+    int file = open(path, O_RDWR | O_CREAT | O_EXCL, 0644);
+    if (file < 0 || ftruncate(file, 8192) < 0)
+        return -1;
+    char *memory = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (memory == MAP_FAILED)
+        return -1;
+    memory[4096] = 'x';
+    return unlink(path);
 }
 
 static void fill(const char *path)
@@ -115,6 +129,9 @@ int main(int count, char **words)
             get(words[++at]);
         } else if (at + 1 < count && !strcmp(what, "fill")) {
             fill(words[++at]);
+        } else if (at + 1 < count && !strcmp(what, "hold")) {
+            at++;
+            answer("hold", words[at], hold(words[at]));
         } else if (at + 1 < count && !strcmp(what, "remove")) {
             at++;
             answer("remove", words[at], unlink(words[at]));

@@ -17,10 +17,10 @@ use linux_abi::{
     file::{DeviceNumber, StatfsFlags},
 };
 use run_config::{Volume, VolumeAccess};
-use vfs::{MountRequest, Namespace};
+use vfs::{FileSystem, MountRequest, Namespace, OpenFile};
 
 use super::ensure_directory;
-use crate::device;
+use crate::{device, mm};
 
 /// What is mounted, in that order.
 static MOUNTED: Mutex<Vec<Arc<Ext4>>> = Mutex::new(Vec::new());
@@ -142,9 +142,37 @@ fn ensure_directories(namespace: &Namespace, path: &str) -> Result<(), Errno> {
     ends.chain([path.len()]).try_for_each(|end| ensure_directory(namespace, &path[..end]))
 }
 
-/// Makes everything durable and leaves the volumes in order.
+/// Takes from the program, which has ended, what it has of the file systems on these devices: a file that has no name any more can only
+/// be freed, and its file system only be left in order, when nobody has it open or mapped.
+fn release(devices: &[u64]) {
+    let descriptors = super::descriptors();
+    for fd in descriptors.open_descriptors() {
+        let is_there = |file: Arc<OpenFile>| {
+            file.path().is_some_and(|path| devices.contains(&path.mount.file_system.device()))
+        };
+        if descriptors.get(fd).is_ok_and(is_there) {
+            // Whatever could not be written is told by the file system's own sync, which comes next.
+            let _ = descriptors.close(fd);
+        }
+    }
+    let mut address = 0;
+    while let Some(area) = mm::space().area_from(address) {
+        address = area.range.end;
+        let is_there = area.object.is_some_and(|(name, _)| devices.contains(&name.device));
+        if is_there && let Err(error) = mm::space().munmap(area.range.start, area.range.len()) {
+            log::warn!("a file of a volume stays mapped: {error:?}");
+        }
+    }
+}
+
+/// Makes everything durable and leaves the volumes in order. The program has ended.
 pub(super) fn at_exit() {
     let mounted = core::mem::take(&mut *MOUNTED.lock());
+    if mounted.is_empty() {
+        return;
+    }
+    let devices: Vec<u64> = mounted.iter().map(|file_system| file_system.device()).collect();
+    release(&devices);
     // What was mounted last may lie in what was mounted before.
     for file_system in mounted.iter().rev() {
         if let Err(error) = file_system.shut_down() {

@@ -119,10 +119,11 @@ pub fn keep_their_data(fixture: &Fixture) -> Verdict {
     if !text.contains("two") {
         return Err(format!("debugfs reads {text:?}"));
     }
-    let args = ["get", "/data/a", "get", "/x/b", "put", "/x/c", "3", "mounts"];
+    // What has no name any more must not leave its volume in need of recovery.
+    let args = ["get", "/data/a", "hold", "/data/gone", "get", "/x/b", "put", "/x/c", "3", "mounts"];
     let given = ["outer:/data", "inner:/x:ro"];
     let ended = call(volumes.run(&["--machine=microvm"], &given, &args))?;
-    let expected = "get /data/a: one\nget /x/b: two\nput /x/c: EROFS\n\
+    let expected = "get /data/a: one\nhold /data/gone: ok\nget /x/b: two\nput /x/c: EROFS\n\
         /dev/vdb /data ext4 rw 254:16 agree\n/dev/vdc /x ext4 ro 254:32 agree\n";
     expect("standard output on microvm", ended.stdout.as_str(), expected, &ended)?;
     let listed = volumes.tool(&["ls"])?;
