@@ -38,9 +38,9 @@ import com.datastax.oss.driver.api.core.loadbalancing.NodeDistance;
  * now and then, and at last "acknowledged A0 A1 ...", the rows of each thread.
  * <li>{@code check NODE A0 A1 ...}: every acknowledged row is there as it was written, asked for by its key and found by a scan of the whole
  * table, and of each thread at most one more. Says "checked ROWS".
- * <li>{@code hints NODE some|none}: waits until the node keeps hints for others, or none any more.
  * <li>{@code flush JMX}, {@code compact JMX}, {@code snapshot JMX NAME}, {@code tables JMX}: what nodetool does. The node is its JMX port.
  * {@code tables} says how many files of rows (SSTables) there are.
+ * <li>{@code hints JMX kept|delivered}: waits until the node has kept hints for others, or until all that it kept are delivered.
  * </ul>
  */
 public class CassandraLoad {
@@ -59,7 +59,6 @@ public class CassandraLoad {
                 write(args[1], Long.parseLong(args[3]), first.length == 0 ? new long[threads] : first);
             }
             case "check" -> check(args[1], numbers(args, 2));
-            case "hints" -> hints(args[1], args[2].equals("some"));
             default -> manage(args);
         }
         System.exit(0);
@@ -258,19 +257,6 @@ public class CassandraLoad {
         }
     }
 
-    private static void hints(String node, boolean some) throws Exception {
-        try (CqlSession session = connect(node)) {
-            long deadline = System.nanoTime() + 4 * Duration.ofSeconds(PATIENCE_S).toNanos();
-            while (session.execute("SELECT files FROM system_views.pending_hints").all().isEmpty() == some) {
-                if (System.nanoTime() > deadline) {
-                    throw new IllegalStateException(some ? "there are no hints" : "there are hints still");
-                }
-                Thread.sleep(1000);
-            }
-        }
-        System.out.println("done");
-    }
-
     private static void manage(String[] args) throws Exception {
         InetSocketAddress address = address(args[1]);
         // The registry names the port that the guest listens at, which has another number here.
@@ -308,9 +294,29 @@ public class CassandraLoad {
                         + ",scope=" + TABLE + ",name=LiveSSTableCount");
                     System.out.println("tables " + server.getAttribute(count, "Value"));
                 }
+                case "hints" -> hints(server, args[2].equals("kept"));
                 default -> throw new IllegalArgumentException(args[0]);
             }
         }
         System.out.println("done");
+    }
+
+    /** Hints are counted when they are kept, and when they are delivered; how many wait in a file that is still open is not told. */
+    private static void hints(MBeanServerConnection server, boolean kept) throws Exception {
+        ObjectName keptHints = new ObjectName("org.apache.cassandra.metrics:type=Storage,name=TotalHints");
+        ObjectName deliveredHints = new ObjectName("org.apache.cassandra.metrics:type=HintsService,name=HintsSucceeded");
+        long deadline = System.nanoTime() + 4 * Duration.ofSeconds(PATIENCE_S).toNanos();
+        while (true) {
+            long all = (Long) server.getAttribute(keptHints, "Count");
+            long delivered = (Long) server.getAttribute(deliveredHints, "Count");
+            if (all > 0 && (kept || delivered >= all)) {
+                System.out.println("hints " + all + ", delivered " + delivered);
+                return;
+            }
+            if (System.nanoTime() > deadline) {
+                throw new IllegalStateException("hints " + all + ", delivered " + delivered);
+            }
+            Thread.sleep(1000);
+        }
     }
 }
