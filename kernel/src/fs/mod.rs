@@ -59,7 +59,6 @@ const FAILED_PAUSE_NS: u64 = 1_000_000_000;
 pub fn mount_root() -> Result<(), String> {
     vfs::set_file_size_alarm(crate::ipc::raise_sigxfsz);
     frames::register_reclaimer(page_cache::evict);
-    vfs::set_unmapper(|object, pages| mm::space().unmap_object_range(object, pages));
     vfs::set_write_protector(|object, pages| {
         mm::space().write_protect_object_range(object, pages);
     });

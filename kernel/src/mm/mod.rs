@@ -61,7 +61,7 @@ pub fn init() -> Result<(), frames::OutOfMemory> {
     let space = AddressSpace::new(config, table, MachineTlb)?;
     SPACE.call_once(|| space);
     frames::register_reclaimer(page_cache::evict);
-    vfs::set_unmapper(|object, pages| self::space().unmap_object_range(object, pages));
+    vfs::set_unmapper(|object, pages, copies| self::space().unmap_object_range(object, pages, copies));
     Ok(())
 }
 

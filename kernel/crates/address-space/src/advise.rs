@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use frames::PAGE_SIZE;
 use linux_abi::{Errno, memory::Advice};
-use vfs::PageAccess;
+use vfs::{PageAccess, PrivateCopies};
 use vma::{MAX_MAP_COUNT, VmFlags};
 
 use crate::{Access, AddressSpace, FaultError, ObjectRef, Tlb, gather::Gather, mmap::page_align};
@@ -204,7 +204,7 @@ impl<T: Tlb> AddressSpace<T> {
         for (object, pages) in holes {
             object.object().remove_pages(pages.clone())?;
             if object.kind == crate::object::ObjectKind::SharedMemory {
-                self.unmap_object_range(&**object.object(), pages);
+                self.unmap_object_range(&**object.object(), pages, PrivateCopies::Unmap);
             }
         }
         checked

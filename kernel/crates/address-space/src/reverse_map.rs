@@ -13,25 +13,39 @@ use core::{ops::Range, sync::atomic::Ordering};
 
 use frames::PAGE_SIZE;
 use page_table::{Entry, EntryFlags};
-use vfs::MemoryObject;
+use vfs::{MemoryObject, PrivateCopies};
 use vma::VmFlags;
 
 use crate::{AddressSpace, Tlb, gather::Gather, object::key_of, space::Areas};
 
 impl<T: Tlb> AddressSpace<T> {
-    /// Unmaps `pages` of `object`, and private copies of them, as truncation does. On return no CPU can reach
-    /// them.
+    /// Unmaps `pages` of `object`: with private copies of them, as truncation does, or without. On return no
+    /// CPU can reach them.
     ///
     /// The object has already made sure that `page` does not give these pages any more, and holds no lock
     /// that its `page` or `cached_page` takes.
-    pub fn unmap_object_range(&self, object: &dyn MemoryObject, pages: Range<u64>) {
+    pub fn unmap_object_range(&self, object: &dyn MemoryObject, pages: Range<u64>, copies: PrivateCopies) {
         self.object_epoch.fetch_add(1, Ordering::SeqCst);
         let mut gather = Gather::new(self);
         {
             let layout = self.layout.read();
-            self.for_each_mapping(&layout.areas, object, &pages, |range, _| self.zap(range, &mut gather));
+            self.for_each_mapping(&layout.areas, object, &pages, |range, _| match copies {
+                PrivateCopies::Unmap => self.zap(range, &mut gather),
+                PrivateCopies::Keep => self.zap_shown(range, &mut gather),
+            });
             gather.flush();
         }
+    }
+
+    /// Takes the leaves in `range` out that show an object's own pages.
+    fn zap_shown(&self, range: Range<usize>, gather: &mut Gather<'_, T>) {
+        self.table.for_each_leaf(range, |address, size, cell| {
+            let is_shown = |entry: Entry| !entry.is_empty() && !entry.has(EntryFlags::ANONYMOUS);
+            let take = |entry| is_shown(entry).then_some(Entry::EMPTY);
+            if let Some(taken) = cell.update(take) {
+                gather.leaf(address, size, taken);
+            }
+        });
     }
 
     /// Takes the right to write `pages` of `object` from shared mappings, so that the next write asks the

@@ -33,7 +33,7 @@ fn request(file_system: Arc<Tmpfs>, flags: StatfsFlags) -> MountRequest<'static>
 impl Tree {
     fn new() -> Self {
         frames::host::init();
-        let root = request(Tmpfs::new("tmpfs", 10_000, 0o755), StatfsFlags::empty());
+        let root = request(Tmpfs::new("tmpfs", 100_000, 0o755), StatfsFlags::empty());
         let unnamed = Tmpfs::new("tmpfs", 10_000, 0o755);
         Self(Namespace::new(root, unnamed, Box::new(NoSpecialFiles)).unwrap())
     }

@@ -56,7 +56,16 @@ impl KnownAs {
     }
 }
 
-type Unmapper = fn(object: &dyn MemoryObject, pages: Range<u64>);
+/// What becomes of the copies that private mappings have made of an object's pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrivateCopies {
+    /// They go too: the file does not reach there any more (`mmap(2)`: SIGBUS).
+    Unmap,
+    /// They stay as they are.
+    Keep,
+}
+
+type Unmapper = fn(object: &dyn MemoryObject, pages: Range<u64>, copies: PrivateCopies);
 
 static UNMAPPER: spin::Once<Unmapper> = spin::Once::new();
 
@@ -87,6 +96,14 @@ pub fn write_protect_pages(object: &dyn MemoryObject, pages: Range<u64>) -> bool
 /// sure that it does not give them any more, and holds no lock that giving pages takes.
 pub fn unmap_pages(object: &dyn MemoryObject, pages: Range<u64>) {
     if let Some(unmapper) = UNMAPPER.get() {
-        unmapper(object, pages);
+        unmapper(object, pages, PrivateCopies::Unmap);
+    }
+}
+
+/// Has pages for which an object has others now taken out of all mappings, so that the next access finds
+/// those. The same is required.
+pub fn replace_pages(object: &dyn MemoryObject, pages: Range<u64>) {
+    if let Some(unmapper) = UNMAPPER.get() {
+        unmapper(object, pages, PrivateCopies::Keep);
     }
 }

@@ -38,7 +38,9 @@ pub use inode::{
     XattrMode, next_anonymous_device,
 };
 pub use io::{Part, ReadDst, SliceSrc, WriteSrc, transfer_parts};
-pub use known_as::{KnownAs, set_unmapper, set_write_protector, unmap_pages, write_protect_pages};
+pub use known_as::{
+    KnownAs, PrivateCopies, replace_pages, set_unmapper, set_write_protector, unmap_pages, write_protect_pages,
+};
 pub use linux_abi::file::AccessMode;
 pub use locks::{HeldLock, LockKind, LockOwner, LockRange, LockTable, LockWait};
 pub use mount::{Mount, Path};

@@ -18,7 +18,7 @@ use linux_abi::{
     memory::{MapFlags, Prot},
 };
 use page_table::{EntryFlags, LeafSize, PageTable};
-use vfs::{MemoryObject, ObjectName, PageAccess};
+use vfs::{MemoryObject, ObjectName, PageAccess, PrivateCopies};
 
 use crate::{
     Access, AddressSpace, Config, FaultError, MapRequest, MapSource, Permission, SharedAnonymous, Tlb,

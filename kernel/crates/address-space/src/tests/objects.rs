@@ -66,7 +66,7 @@ fn truncation_unmaps_and_write_back_protects() {
         state.len_pages = 6;
         state.pages.retain(|index, _| *index < 6);
     }
-    machine.space.unmap_object_range(&*file, 6..u64::MAX);
+    machine.space.unmap_object_range(&*file, 6..u64::MAX, PrivateCopies::Unmap);
     for n in 0..10 {
         let expected = if n < 6 { Ok(n as u8) } else { Err(FaultError::BeyondObject) };
         assert_eq!(machine.read(shared + n * 4096), expected);
@@ -77,11 +77,31 @@ fn truncation_unmaps_and_write_back_protects() {
 
     // An object that is not mapped costs no walk, and one that is mapped again is found again.
     machine.space.munmap(BASE, 2 << 20).unwrap();
-    machine.space.unmap_object_range(&*file, 0..1);
+    machine.space.unmap_object_range(&*file, 0..1, PrivateCopies::Unmap);
     assert!(machine.space.mapped_objects.lock().is_empty());
     let again = machine.map_file(BASE, 4096, SHARED, &file, 0);
     machine.write(again, 1).unwrap();
     assert!(machine.space.write_protect_object_range(&*file, 0..1));
+}
+
+#[test]
+fn replaced_pages_are_asked_for_again_but_private_copies_stay() {
+    let machine = Machine::new();
+    let file = TestFile::new(4);
+    let shared = machine.map_file(BASE, 4 * 4096, SHARED, &file, 0);
+    let private = machine.map_file(BASE + (1 << 20), 4 * 4096, PRIVATE, &file, 0);
+    (0..4).for_each(|n| machine.write(shared + n * 4096, n as u8).unwrap());
+    machine.write(private, 99).unwrap();
+    assert_eq!(machine.read(private + 4096), Ok(1));
+
+    file.state().pages.values_mut().for_each(|page| *page = page.duplicate().unwrap());
+    file.state().pages.values().for_each(|page| page.write(0, &[50]));
+    assert_eq!(machine.read(shared + 4096), Ok(1));
+    machine.space.unmap_object_range(&*file, 0..3, PrivateCopies::Keep);
+    for (n, expected) in [50, 50, 50, 3].into_iter().enumerate() {
+        assert_eq!(machine.read(shared + n * 4096), Ok(expected));
+    }
+    assert_eq!((machine.read(private), machine.read(private + 4096)), (Ok(99), Ok(50)));
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn faults_go_on_while_others_change_the_map() {
                     state.len_pages = cut;
                     state.pages.retain(|index, _| *index < cut);
                 }
-                machine.space.unmap_object_range(&*file, cut..u64::MAX);
+                machine.space.unmap_object_range(&*file, cut..u64::MAX, PrivateCopies::Unmap);
                 for index in cut..32 {
                     let leaf = machine.space.table.query(shared + index as usize * 4096);
                     assert!(leaf.is_none_or(|(entry, _)| entry.is_empty()), "mapped beyond the end");

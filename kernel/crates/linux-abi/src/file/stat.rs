@@ -326,6 +326,7 @@ abi_flags! {
 pub mod magic {
     pub const EXT4: i64 = 0xef53;
     pub const TMPFS: i64 = 0x0102_1994;
+    pub const OVERLAYFS: i64 = 0x794c_7630;
     pub const PROC: i64 = 0x9fa0;
     pub const SYSFS: i64 = 0x6265_6572;
     pub const CGROUP2: i64 = 0x6367_7270;
@@ -425,6 +426,7 @@ mod tests {
         assert_eq!(offset_of!(libc::dirent64, d_name), size_of::<Dirent64>());
         assert_eq!(magic::EXT4, libc::EXT4_SUPER_MAGIC);
         assert_eq!(magic::TMPFS, libc::TMPFS_MAGIC);
+        assert_eq!(magic::OVERLAYFS, libc::OVERLAYFS_SUPER_MAGIC);
         assert_eq!(magic::PROC, libc::PROC_SUPER_MAGIC);
         assert_eq!(magic::CGROUP2, libc::CGROUP2_SUPER_MAGIC);
     }
