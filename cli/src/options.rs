@@ -176,6 +176,9 @@ pub struct RunOptions {
     /// Mount a volume that a server has, with the NBD protocol, such as crema faulty-disk; may be given again
     #[arg(long = "volume-server", hide = true, value_name = "SOCKET:PLACE", value_parser = request::parse_server)]
     pub volume_servers: Vec<Server>,
+    /// Write the program's changes to the image itself, which must be one made by `crema build`, in place of memory
+    #[arg(long, conflicts_with = "linux")]
+    pub writable_root: bool,
     /// Arguments of the program
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<String>,

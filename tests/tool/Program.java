@@ -41,6 +41,13 @@ public class Program {
                     System.out.println("flood");
                 }
             }
+            case "remember" -> {
+                var notes = java.nio.file.Path.of("notes");
+                var options = new java.nio.file.OpenOption[] {
+                    java.nio.file.StandardOpenOption.CREATE, java.nio.file.StandardOpenOption.APPEND};
+                java.nio.file.Files.writeString(notes, args[1] + "\n", options);
+                System.out.println(java.nio.file.Files.readAllLines(notes));
+            }
             case "crash" -> {
                 var field = sun.misc.Unsafe.class.getDeclaredField("theUnsafe");
                 field.setAccessible(true);

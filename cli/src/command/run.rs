@@ -1,6 +1,12 @@
 //! `crema run`: boots a jar, an appliance or an image, and ends as its program ended.
 
-use std::{io, path::Path};
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io,
+    path::Path,
+};
+
+use run_config::Root;
 
 use super::hotspot_report;
 use crate::{
@@ -39,6 +45,17 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
             let description = Description::of_image(path)?;
             description.complete(&mut options.machine, &mut options.network)?;
             Some(description)
+        }
+        _ => None,
+    };
+    let root = if options.writable_root { Root::Writable } else { Root::Overlay };
+    let _image_lock = match (options.target.as_deref(), &made_before) {
+        (Some(path), Some(_)) => Some(lock_image(path, root)?),
+        _ if root == Root::Writable => {
+            return Err(Failure::new(
+                "--writable-root needs an image of your own, as `crema build` makes one: what is run without is kept \
+                 in a cache, and shared",
+            ));
         }
         _ => None,
     };
@@ -94,6 +111,7 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
         None => project.kernel(options.machine.kernel.as_deref())?,
     };
     let mut config = config;
+    config.root = root;
     config.trace_syscalls = options.log.trace_syscalls;
     config.verbose = options.log.verbose;
     config.volumes = volumes.iter().map(|attached| attached.volume.clone()).collect();
@@ -152,6 +170,26 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
     let report = session::run(setup, streams, Events::new())?;
     let suspects = if disks.is_empty() { "the image is" } else { "the image or a volume is" };
     conclude(&report, suspects, if show_log { Log::Shown } else { Log::Kept })
+}
+
+/// Locks an image of the user's for as long as the value lives: one run may write it, or any number read it.
+fn lock_image(path: &Path, root: Root) -> Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(root == Root::Writable)
+        .open(path)
+        .map_err(Failure::io("open", path))?;
+    let (locked, users) = match root {
+        Root::Writable => (file.try_lock(), "in use by another run, so that it cannot be written"),
+        Root::Overlay => (file.try_lock_shared(), "in use by a run with --writable-root"),
+    };
+    match locked {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Failure::new(format!("the image {} is {users}", path.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(Failure::io("lock", path)(error)),
+    }
 }
 
 /// Whether the user has seen the kernel's log already.

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use run_config::{FW_CFG_FILE, VolumeAccess, port, volume::ROOT_SERIAL};
+use run_config::{FW_CFG_FILE, Root, VolumeAccess, port, volume::ROOT_SERIAL};
 
 use super::choice::{Accelerator, Choice};
 use crate::{
@@ -98,6 +98,24 @@ pub struct LinuxBoot {
     pub command_line: String,
 }
 
+/// How a file is opened whose contents are kept. The host may hold writes back until the guest flushes; a flush is an fsync(2) here.
+/// Never without: cache=unsafe is for what is thrown away. What the guest frees becomes a hole of the file.
+const KEPT: &str = "cache=writeback,discard=unmap,detect-zeroes=unmap";
+
+/// An error of the host's disk is the guest's to handle; by default a full one would stop the machine and tell nobody.
+const ERRORS: &str = ",werror=report,rerror=report";
+
+/// How the root's image is opened.
+fn root_options(boot: &Boot) -> &'static str {
+    match (boot.linux, boot.root) {
+        // QEMU's lock keeps writers out, and any number of machines can read it.
+        (None, Root::Overlay) => "readonly=on",
+        (None, Root::Writable) => KEPT,
+        // Linux writes to it. That goes to a temporary file that QEMU removes, so nothing has to reach the host's disk.
+        (Some(_), _) => "snapshot=on,cache=unsafe",
+    }
+}
+
 /// A disk beside the root's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
@@ -127,13 +145,8 @@ impl Disk {
             }
         };
         let read_only = if *access == VolumeAccess::ReadOnly { ",readonly=on" } else { "" };
-        // The host may hold writes back until the guest flushes; a flush is an fsync(2) here. Never without: cache=unsafe is for what is
-        // thrown away. What the guest frees becomes a hole of the file.
-        let drive = format!(
-            "if=none,id={serial},format=raw,cache=writeback,discard=unmap,detect-zeroes=unmap,{source}{read_only}"
-        );
-        // An error of the host's disk is the guest's to handle; by default a full one would stop the machine and tell nobody.
-        let device = format!("virtio-blk-{bus},drive={serial},serial={serial},werror=report,rerror=report");
+        let drive = format!("if=none,id={serial},format=raw,{KEPT},{source}{read_only}");
+        let device = format!("virtio-blk-{bus},drive={serial},serial={serial}{ERRORS}");
         [drive, device]
     }
 }
@@ -145,6 +158,8 @@ pub struct Boot<'a> {
     pub linux: Option<&'a LinuxBoot>,
     pub network: &'a Network,
     pub image: &'a Path,
+    /// How the guest's kernel uses it.
+    pub root: Root,
     pub disks: &'a [Disk],
     /// File with the encoded run configuration.
     pub config: &'a Path,
@@ -183,13 +198,9 @@ pub fn arguments(boot: &Boot) -> Vec<String> {
         add("-global", "virtio-mmio.force-legacy=false");
     }
 
-    // Writes go to a temporary file that QEMU removes: a run never changes its image. So nothing has to reach
-    // the host's disk, either.
-    add(
-        "-drive",
-        &format!("if=none,id=root,format=raw,snapshot=on,cache=unsafe,file={}", quoted(boot.image)),
-    );
-    add("-device", &format!("virtio-blk-{bus},drive=root,serial={ROOT_SERIAL}"));
+    let file = quoted(boot.image);
+    add("-drive", &format!("if=none,id=root,format=raw,{},file={file}", root_options(boot)));
+    add("-device", &format!("virtio-blk-{bus},drive=root,serial={ROOT_SERIAL}{ERRORS}"));
     for disk in boot.disks {
         let [drive, device] = disk.words(bus);
         add("-drive", &drive);

@@ -187,6 +187,7 @@ pub fn run(setup: Setup, streams: Streams, Events { sender, events }: Events) ->
         linux: setup.linux,
         network: setup.network,
         image: setup.image,
+        root: setup.config.root,
         disks: setup.disks,
         config: &config,
         channels: scratch.path(),

@@ -14,14 +14,14 @@ use core::{
     sync::atomic::{AtomicU16, Ordering},
 };
 
-use ext4::{Access, Ext4};
+use ext4::{Access, Condition, Ext4, Superblock};
 use ksync::{Interruptible, RwLock, WaitQueue};
 use linux_abi::{
     Errno,
     file::{AT_FDCWD, DeviceNumber, FileType, OpenFlags, StatfsFlags},
 };
 use proc_fs::PseudoFileSystem;
-use run_config::{RunConfig, Volume};
+use run_config::{Root, RunConfig, Volume};
 use spin::{LazyLock, Once};
 use tmpfs::Tmpfs;
 use vfs::{
@@ -34,7 +34,8 @@ use crate::{device, mm, task};
 pub use special::is_zero_device;
 
 static NAMESPACE: Once<Namespace> = Once::new();
-static ROOT: Once<Arc<Ext4>> = Once::new();
+/// The file system of the root, if it is mounted for writing.
+static WRITABLE_ROOT: Once<Arc<Ext4>> = Once::new();
 /// Holds what has no name: memfds.
 static UNNAMED: LazyLock<Arc<Tmpfs>> = LazyLock::new(|| Tmpfs::new("tmpfs", usize::MAX / 2, 0o700));
 static WORKING_DIRECTORY: RwLock<Option<Path>> = RwLock::new(None);
@@ -45,7 +46,8 @@ static DESCRIPTORS: LazyLock<FdTable> = LazyLock::new(|| FdTable::new(DESCRIPTOR
 
 /// The first virtio disk, as Linux numbers it.
 const ROOT_DEVICE: DeviceNumber = DeviceNumber { major: 254, minor: 0 };
-/// The share of memory that `/tmp`, `/run` and `/dev/shm` may each take, as systemd sets them up.
+/// The share of memory that `/tmp`, `/run`, `/dev/shm` and changes of the root may each take, as systemd sets up the
+/// first three.
 const TMPFS_SHARE: usize = 2;
 /// How long changes of contents stay in memory only, as on Linux (`dirty_expire_centisecs`).
 const DIRTY_EXPIRE_NS: u64 = 30_000_000_000;
@@ -56,29 +58,30 @@ const WRITEBACK_INTERVAL_NS: u64 = 5_000_000_000;
 const FAILED_PAUSE_NS: u64 = 1_000_000_000;
 
 /// Mounts the root file system and all others. The error says in a sentence what is wrong.
-pub fn mount_root() -> Result<(), String> {
+pub fn mount_root(root: Root) -> Result<(), String> {
     vfs::set_file_size_alarm(crate::ipc::raise_sigxfsz);
     frames::register_reclaimer(page_cache::evict);
     vfs::set_write_protector(|object, pages| {
         mm::space().write_protect_object_range(object, pages);
     });
-    let disk = device::root_disk().ok_or("there is no disk to boot from")?;
-    let root = Ext4::mount(disk, ROOT_DEVICE, Access::ReadWrite).map_err(|error| match error {
-        Errno::EINVAL => "the disk has no ext4 file system".into(),
-        Errno::EUCLEAN => "the file system on the disk is damaged".into(),
-        Errno::EOPNOTSUPP => "the file system on the disk has features that are not known here".into(),
-        error => format!("the disk cannot be mounted: {error:?}"),
-    })?;
-    ROOT.call_once(|| root.clone());
+    let limit_pages = frames::statistics().total / TMPFS_SHARE;
+    let size_option = size_option(limit_pages);
     // Access times are not kept, and the mount says so.
-    let request =
-        MountRequest { file_system: root, source: "/dev/vda", flags: StatfsFlags::NOATIME, options: "" };
-    let namespace = Namespace::new(request, UNNAMED.clone(), Box::new(special::Devices)).map_err(
-        |error| match error {
-            Errno::EUCLEAN => "the file system on the disk is damaged".into(),
-            error => format!("the disk's root directory cannot be read: {error:?}"),
-        },
-    )?;
+    let flags = StatfsFlags::NOATIME;
+    let request = match root {
+        Root::Overlay => {
+            let disk: Arc<dyn FileSystem> = mount_disk(Access::ReadOnly)?;
+            let file_system = Tmpfs::over(&disk, limit_pages).map_err(unreadable_root)?;
+            MountRequest { file_system, source: "overlay", flags, options: &size_option }
+        }
+        Root::Writable => {
+            let file_system = mount_disk(Access::ReadWrite)?;
+            WRITABLE_ROOT.call_once(|| file_system.clone());
+            MountRequest { file_system, source: "/dev/vda", flags, options: "" }
+        }
+    };
+    let namespace = Namespace::new(request, UNNAMED.clone(), Box::new(special::Devices));
+    let namespace = namespace.map_err(unreadable_root)?;
     *WORKING_DIRECTORY.write() = Some(namespace.root().clone());
     let namespace = NAMESPACE.call_once(|| namespace);
     mount_others(namespace).map_err(|(place, error)| format!("{place} cannot be mounted: {error:?}"))?;
@@ -89,6 +92,40 @@ pub fn mount_root() -> Result<(), String> {
 /// Mounts the volumes of the run. The error says in a sentence what is wrong.
 pub fn mount_volumes(volumes: &[Volume]) -> Result<(), String> {
     volumes::mount_all(namespace(), volumes)
+}
+
+/// Mounts the disk that the machine boots from.
+fn mount_disk(access: Access) -> Result<Arc<Ext4>, String> {
+    let sentence = |error| match error {
+        Errno::EINVAL => "the disk has no ext4 file system".into(),
+        Errno::EUCLEAN => "the file system on the disk is damaged".into(),
+        Errno::EOPNOTSUPP => "the file system on the disk has features that are not known here".into(),
+        error => format!("the disk cannot be mounted: {error:?}"),
+    };
+    let disk = device::root_disk().ok_or("there is no disk to boot from")?;
+    let condition = Superblock::read(&*disk).map_err(sentence)?.condition();
+    if condition == Condition::NeedsRecovery {
+        volumes::notice(match access {
+            Access::ReadOnly => {
+                "the image was not left in order, and is read without its journal: what was written last may be \
+                 missing; a run with --writable-root recovers it"
+            }
+            Access::ReadWrite => "the image was not left in order, and has been recovered",
+        });
+    }
+    Ext4::mount(disk, ROOT_DEVICE, access).map_err(sentence)
+}
+
+fn unreadable_root(error: Errno) -> String {
+    match error {
+        Errno::EUCLEAN => "the file system on the disk is damaged".into(),
+        error => format!("the disk's root directory cannot be read: {error:?}"),
+    }
+}
+
+/// A limit as `/proc/mounts` shows it.
+fn size_option(limit_pages: usize) -> String {
+    format!("size={}k", limit_pages * (frames::PAGE_SIZE >> 10))
 }
 
 fn mount_others(namespace: &Namespace) -> Result<(), (&'static str, Errno)> {
@@ -102,7 +139,7 @@ fn mount_others(namespace: &Namespace) -> Result<(), (&'static str, Errno)> {
         namespace.mount(place.as_bytes(), request).map(drop).map_err(|error| (place, error))
     };
     let sized = |permissions| Tmpfs::new("tmpfs", limit_pages, permissions);
-    let options = format!("size={}k", limit_pages * 4);
+    let options = size_option(limit_pages);
     mount("/dev", Tmpfs::new("devtmpfs", limit_pages, 0o755), StatfsFlags::NOSUID, "mode=755")?;
     special::populate(namespace).map_err(|error| ("/dev", error))?;
     mount("/dev/shm", sized(0o1777), no_devices, &options)?;
@@ -285,7 +322,7 @@ pub fn open_standard_files(config: &RunConfig) -> Result<(), Errno> {
 /// Makes everything durable, before the machine is switched off.
 pub fn at_exit() {
     volumes::at_exit();
-    let Some(root) = ROOT.get() else { return };
+    let Some(root) = WRITABLE_ROOT.get() else { return };
     if let Err(error) = root.shut_down() {
         log::error!("the root file system was not left clean: {error:?}");
     }

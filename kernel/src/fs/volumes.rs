@@ -2,7 +2,7 @@
 //!
 //! Responsible for finding each volume's disk by its serial, for mounting it in the order that the run configuration gives, and for
 //! leaving all of them in order at the end. A volume that needs recovery is recovered; one that is damaged is mounted for reading only;
-//! the user is told of both. Not responsible for what is in a file system (`ext4`), nor for the root.
+//! the user is told of both ([`notice`]). Not responsible for what is in a file system (`ext4`), nor for the root.
 //!
 //! [`MOUNTED`] is a leaf lock.
 
@@ -131,7 +131,8 @@ fn reason(error: Errno) -> String {
     }
 }
 
-fn notice(text: &str) {
+/// Tells the user.
+pub(super) fn notice(text: &str) {
     log::warn!("{text}");
     device::control::send(GuestMessage::Notice(text));
 }

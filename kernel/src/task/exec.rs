@@ -11,7 +11,7 @@ use console::control::GuestMessage;
 use elf_image::{ImageKind, LoadPlan, Source, StackProtection};
 use frames::PAGE_SIZE;
 use linux_abi::{Errno, auxv, signal::SigSet};
-use run_config::RunConfig;
+use run_config::{Root, RunConfig};
 use spin::Once;
 use vfs::{Blocking, OpenFile};
 
@@ -53,8 +53,12 @@ pub fn program() -> Option<&'static Program> {
 /// says in a sentence what is wrong.
 pub fn start_program() -> Result<(), String> {
     mm::init().map_err(|_| "no memory for the address space")?;
-    fs::mount_root()?;
-    let config = read_config()?;
+    let passed = passed_config()?;
+    fs::mount_root(passed.as_ref().map_or(Root::default(), |config| config.root))?;
+    let config = match passed {
+        Some(config) => config,
+        None => config_of_image()?,
+    };
     if config.verbose {
         log::set_verbose();
     }
@@ -87,15 +91,17 @@ pub fn start_program() -> Result<(), String> {
     Ok(())
 }
 
-fn read_config() -> Result<RunConfig, String> {
+/// The configuration that the host passes, if it does.
+fn passed_config() -> Result<Option<RunConfig>, String> {
     let passed = device::fw_cfg::run_configuration()
         .map_err(|error| format!("the host's run configuration cannot be read: {error:?}"))?;
-    let bytes = match passed {
-        Some(bytes) => bytes,
-        None => fs::read_file(run_config::IMAGE_FILE).map_err(|error| {
-            format!("the image has no run configuration {}: {error:?}", run_config::IMAGE_FILE)
-        })?,
-    };
+    passed.map(|bytes| RunConfig::parse(&bytes).map_err(|error| error.to_string())).transpose()
+}
+
+fn config_of_image() -> Result<RunConfig, String> {
+    let bytes = fs::read_file(run_config::IMAGE_FILE).map_err(|error| {
+        format!("the image has no run configuration {}: {error:?}", run_config::IMAGE_FILE)
+    })?;
     RunConfig::parse(&bytes).map_err(|error| error.to_string())
 }
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use run_config::RunConfig;
+use run_config::{Root, RunConfig};
 
 use super::{
     Context, Outcome, Suite, Test,
@@ -200,15 +200,21 @@ impl Shared {
     }
 
     fn test(&self, program: &Program, expected: &Printed, cpus: u32, context: &Context) -> Result<Outcome> {
-        // Files are made on the RAM file system, and with two CPUs on the disk: that program is the same, and
-        // so must its output be.
-        let folder = if cpus == 2 { "/var/tmp" } else { "/tmp" };
+        // Files are made in the layer over the image, on the disk, and on a RAM file system: the program is the
+        // same, and so must its output be.
+        let (root, folder) = match cpus {
+            _ if program.name.starts_with(GUEST_ONLY) => (Root::Overlay, "/var/tmp"),
+            1 => (Root::Overlay, "/var/tmp"),
+            2 => (Root::Writable, "/var/tmp"),
+            _ => (Root::Overlay, "/tmp"),
+        };
         let mut env = application::ENVIRONMENT.map(String::from).to_vec();
         env.push(format!("TMPDIR={folder}"));
         let config = RunConfig {
             args: vec![format!("{GUEST_FOLDER}/{}", program.name)],
             env,
             cwd: folder.into(),
+            root,
             ..RunConfig::default()
         };
         let output = guest::run(

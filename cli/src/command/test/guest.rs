@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use run_config::RunConfig;
+use run_config::{Root, RunConfig};
 
 use super::Context;
 use crate::{
@@ -90,6 +90,7 @@ pub fn run(run: GuestRun, context: &Context) -> Result<GuestOutput> {
         ..MachineOptions::default()
     };
     let choice = Choice::make(&machine, run.payload, &context.project)?;
+    let snapshot = ["-snapshot".to_string()];
     let setup = Setup {
         choice: &choice,
         kernel: run.kernel,
@@ -101,7 +102,11 @@ pub fn run(run: GuestRun, context: &Context) -> Result<GuestOutput> {
         folder: RunFolder::new(&context.project)?,
         on_interrupt: OnInterrupt::End,
         limit: Some(run.limit),
-        extra: &[],
+        // Tests share an image, so what they write to it goes to a temporary file (qemu(1)).
+        extra: match run.config.root {
+            Root::Writable => &snapshot,
+            Root::Overlay => &[],
+        },
     };
     let events = Events::new();
     let (stdout, stderr) = (Captured::default(), Captured::default());

@@ -4,6 +4,7 @@
 //! and images.
 
 mod failures;
+mod root;
 mod volumes;
 
 use std::{
@@ -36,7 +37,7 @@ type Verdict = Result<(), String>;
 
 type Check = fn(&Fixture) -> Verdict;
 
-const CHECKS: [(&str, Check); 20] = [
+const CHECKS: [(&str, Check); 21] = [
     ("hello", hello),
     ("everything-is-passed-on", everything_is_passed_on),
     ("input-is-streamed", input_is_streamed),
@@ -57,6 +58,7 @@ const CHECKS: [(&str, Check); 20] = [
     ("volumes-made-by-linux-are-read", volumes::made_by_linux_are_read),
     ("volumes-can-be-damaged", volumes::can_be_damaged),
     ("volumes-are-exported-and-imported", volumes::are_exported_and_imported),
+    ("the-root-is-shared-and-not-changed", root::the_root_is_shared_and_not_changed),
 ];
 
 pub struct ToolSuite;
@@ -316,7 +318,12 @@ fn image_runs_on_both_machines(fixture: &Fixture) -> Verdict {
 
 /// Starts the program and waits until it says that it is ready.
 fn start_waiting(fixture: &Fixture, argument: &str) -> Result<Call, String> {
-    let mut call = Call::start(fixture.run_jar(&[], &[argument]))?;
+    wait_until_ready(fixture.run_jar(&[], &[argument]))
+}
+
+/// Starts a run of which the program says that it is ready.
+fn wait_until_ready(command: Command) -> Result<Call, String> {
+    let mut call = Call::start(command)?;
     match call.line()?.as_str() {
         "ready" => Ok(call),
         other => Err(format!("the first line is {other:?}, not \"ready\"")),

@@ -55,12 +55,29 @@ pub struct RunConfig {
     pub net: NetConfig,
     /// The volumes, in the order in which they are mounted.
     pub volumes: Vec<Volume>,
+    /// What is made of the root disk. It counts only in what the host passes: an image's own file is in the
+    /// root file system, which is mounted by then.
+    pub root: Root,
     /// Whether standard input and output are a terminal on the host.
     pub tty: bool,
     /// Whether every system call is written to the kernel log.
     pub trace_syscalls: bool,
     /// Whether the kernel logs what it does, not only warnings and errors.
     pub verbose: bool,
+}
+
+/// What is made of the root disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Root {
+    /// It is not written; changes go to a layer in memory.
+    #[default]
+    Overlay,
+    /// It is mounted for writing.
+    Writable,
+}
+
+impl Root {
+    const NAMES: [(&str, Self); 2] = [("overlay", Self::Overlay), ("writable", Self::Writable)];
 }
 
 /// Why a configuration could not be read.
@@ -112,6 +129,10 @@ impl RunConfig {
                 "cwd" => config.cwd = value.to_string(),
                 "hostname" | "net.hostname" => config.hostname = value.to_string(),
                 "volume" => config.volumes.push(value.parse().map_err(|_| bad_value())?),
+                "root" => {
+                    let named = Root::NAMES.iter().find(|(name, _)| *name == value);
+                    config.root = named.ok_or_else(bad_value)?.1;
+                }
                 "tty" => config.tty = flag()?,
                 "trace-syscalls" => config.trace_syscalls = flag()?,
                 "verbose" => config.verbose = flag()?,
@@ -155,6 +176,11 @@ impl RunConfig {
         for volume in &self.volumes {
             record("volume", &volume.to_string())?;
         }
+        for (name, root) in Root::NAMES {
+            if root == self.root && root != Root::default() {
+                record("root", name)?;
+            }
+        }
         let flags = [("tty", self.tty), ("trace-syscalls", self.trace_syscalls), ("verbose", self.verbose)];
         for (key, value) in flags {
             if value {
@@ -186,6 +212,7 @@ mod tests {
             volumes: ["crema-vol-0:rw:/data", "crema-vol-1:ro:/data/more"]
                 .map(|text| text.parse().unwrap())
                 .to_vec(),
+            root: Root::Writable,
             tty: true,
             trace_syscalls: false,
             verbose: true,
@@ -204,6 +231,7 @@ mod tests {
             Err(ParseError::BadValue { key: "tty".into(), value: "yes".into() })
         );
         for record in [
+            "root=readonly",
             "net.config=auto",
             "net.address=10.0.0.5",
             "net.gateway=x",

@@ -545,6 +545,13 @@ impl Inode for Node {
         self.contents()?.seek_region(offset, whence)
     }
 
+    fn drop_cached(&self, range: Range<u64>) {
+        // Pages of ours are no copies of anything.
+        if let Some(lower) = &self.lower {
+            lower.inode.drop_cached(range);
+        }
+    }
+
     fn memory_object(self: Arc<Self>) -> Result<Arc<dyn MemoryObject>, Errno> {
         match self.body {
             Body::Regular(_) => Ok(self),

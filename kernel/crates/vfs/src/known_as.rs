@@ -74,10 +74,12 @@ pub fn set_unmapper(unmapper: Unmapper) {
     UNMAPPER.call_once(|| unmapper);
 }
 
-static WRITE_PROTECTOR: spin::Once<Unmapper> = spin::Once::new();
+type WriteProtector = fn(object: &dyn MemoryObject, pages: Range<u64>);
+
+static WRITE_PROTECTOR: spin::Once<WriteProtector> = spin::Once::new();
 
 /// Gives the function that takes the right to write an object's pages from all mappings; once.
-pub fn set_write_protector(write_protector: Unmapper) {
+pub fn set_write_protector(write_protector: WriteProtector) {
     WRITE_PROTECTOR.call_once(|| write_protector);
 }
 

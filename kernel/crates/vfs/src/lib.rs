@@ -39,7 +39,8 @@ pub use inode::{
 };
 pub use io::{Part, ReadDst, SliceSrc, WriteSrc, transfer_parts};
 pub use known_as::{
-    KnownAs, PrivateCopies, replace_pages, set_unmapper, set_write_protector, unmap_pages, write_protect_pages,
+    KnownAs, PrivateCopies, replace_pages, set_unmapper, set_write_protector, unmap_pages,
+    write_protect_pages,
 };
 pub use linux_abi::file::AccessMode;
 pub use locks::{HeldLock, LockKind, LockOwner, LockRange, LockTable, LockWait};

@@ -18,7 +18,7 @@ const TOOL_FAILED: Option<i32> = Some(125);
 const BLOCK_BYTES: usize = ext4::BLOCK_BYTES as usize;
 
 /// Nothing on standard output, one line on standard error that has all of `words`, status 125.
-fn expect_sentence(ended: &Ended, words: &[&str]) -> Verdict {
+pub fn expect_sentence(ended: &Ended, words: &[&str]) -> Verdict {
     expect("status", ended.status, TOOL_FAILED, ended)?;
     expect("standard output", ended.stdout.as_str(), "", ended)?;
     // What was chosen is told before the machine is started.
