@@ -54,6 +54,13 @@ public final class ZooKeeper {
         settings.forEach((key, value) -> text.append(key).append('=').append(value).append('\n'));
         Path file = data.resolve("zoo.cfg");
         Files.writeString(file, text);
+        // ZooKeeper does not sync the snapshot that it makes when it starts for the first time, but it does sync its log. A power cut soon
+        // after may leave the log alone, with which it refuses to start (FileTxnSnapLog.restore). As long as the log is there from its
+        // first transaction on, nothing is missing without a snapshot; logs are removed oldest first.
+        Path logs = Path.of(settings.getOrDefault("dataLogDir", data.toString()));
+        if (Files.exists(logs.resolve("version-2").resolve("log.1"))) {
+            System.setProperty("zookeeper.snapshot.trust.empty", "true");
+        }
         QuorumPeerMain.main(new String[] {file.toString()});
     }
 }

@@ -137,12 +137,12 @@ impl Fixture {
         command
     }
 
-    fn forget_guests(&self) {
+    pub fn forget_guests(&self) {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// For a failure: the last that each guest and its tool said.
-    fn what_guests_said(&self) -> Vec<String> {
+    pub fn what_guests_said(&self) -> Vec<String> {
         const SHOWN_LINES: usize = 20;
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = |(name, lines): &(String, guest::Lines)| format!("{name}:\n{}", lines.last(SHOWN_LINES));

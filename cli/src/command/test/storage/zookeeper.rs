@@ -22,11 +22,16 @@ const CHANGES: std::ops::Range<u64> = 50..800;
 const SEED: u64 = 2181;
 
 pub fn power_cuts(programs: &Programs) -> Verdict {
+    cuts(programs).map_err(|problem| format!("{problem}\n{}", programs.fixture.what_guests_said().join("\n")))
+}
+
+fn cuts(programs: &Programs) -> Verdict {
     let fixture = &programs.fixture;
     let mut volume = CutVolume::make(fixture.folder(), "zookeeper", SIZE, SEED)?;
     let mut acknowledged = String::new();
     for round in 1..=programs.by_length(2, 20) {
         let failed = |problem: String| format!("cut {round}: {problem}");
+        fixture.forget_guests();
         let power = volume.power_on()?;
         let mut guest = boot(programs, &volume).map_err(failed)?;
         let server = wait_until_well(&mut guest).map_err(failed)?;
