@@ -292,15 +292,18 @@ static void reuse(struct writer *w)
 /* The same, until there is no space, of which there is little from the beginning. */
 static void full(struct writer *w)
 {
-    const u64 left = 1 << 20;
+    const u64 step = 1 << 20;
     struct statvfs space;
     TRY(w, fstatvfs(w->folder, &space));
-    u64 available = space.f_bavail * space.f_frsize;
-    if (available > 2 * left) {
-        int fd = make(w, "ballast", 0);
-        TRY(w, fallocate(fd, 0, 0, available - left));
-        TRY(w, close(fd));
+    int fd = make(w, "ballast", 0);
+    for (u64 at = 0; at + 2 * step < space.f_bavail * space.f_frsize; at += step) {
+        if (fallocate(fd, 0, at, step) < 0) {
+            if (errno != ENOSPC)
+                fail(w, "fallocate");
+            break;
+        }
     }
+    TRY(w, close(fd));
     churn(w, UINT64_MAX);
 }
 
