@@ -74,9 +74,7 @@ impl Locked {
             Err(TryLockError::Error(error)) => Err(Failure::io("lock", &path)(error)),
         }
     }
-}
 
-impl Locked {
     /// Whether somebody uses the volume now. To find out takes the lock for a moment.
     pub fn is_taken(path: &Path) -> bool {
         File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))

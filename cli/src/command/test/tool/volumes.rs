@@ -259,7 +259,8 @@ pub fn can_be_damaged(fixture: &Fixture) -> Verdict {
     host("debugfs", &["-w", "-R", "set_inode_field /a links_count 9", &path])?;
     let expected = "get /data/a: kept\nput /data/b: EROFS\n";
     let ended = volumes.prints(&["v:/data"], &["get", "/data/a", "put", "/data/b", "x"], expected)?;
-    says(&ended, "the volume at /data is damaged, and mounted read-only")?;
+    says(&ended, "the volume at /data is damaged (")?;
+    says(&ended, "), and mounted read-only: see crema volume fsck")?;
     let listed = volumes.tool(&["ls"])?;
     expect("the state in the list", listed.stdout.contains("damaged"), true, &listed)?;
     let checked = volumes.tool(&["fsck", "v"])?;
