@@ -172,6 +172,8 @@ fn cargo_test(context: &Context) -> Command {
     if context.options.long {
         // The fuzzers' rounds: tests/fuzz/src/lib.rs.
         cargo.env("CREMA_FUZZ_ROUNDS", "1000000");
+        // Each of these rounds is a mount and an e2fsck: kernel/crates/ext4/tests/support/mod.rs.
+        cargo.env("CREMA_EXT4_FACTOR", "15");
     } else {
         // The same inputs each time: whether a change is good must not hang on the day's luck. The long form looks for more.
         cargo.env("PROPTEST_RNG_SEED", "1");

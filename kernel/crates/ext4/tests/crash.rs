@@ -2,7 +2,7 @@
 //! and each write since the last flush is lost with probability one half. After a remount, what
 //! was made durable must be there, and everything else must be a state that the files have had.
 //!
-//! `CREMA_CRASH_CUTS` sets the number of cuts for each of the histories (default: 8).
+//! `CREMA_EXT4_FACTOR` makes so many times as many cuts.
 
 mod support;
 
@@ -13,7 +13,7 @@ use linux_abi::file::OpenFlags;
 use support::{
     Random, Tree, assert_clean, make_image,
     power::{Recorder, complaints_after_replay, cut_power},
-    tool,
+    rounds, tool,
 };
 use vfs::{FileSystem, SyncKind};
 
@@ -96,7 +96,6 @@ fn check(tree: &Tree, history: &[State], cut: usize, name: &str) {
 #[test]
 fn power_cuts_lose_nothing_that_was_durable() {
     let Some(mke2fs) = tool("mke2fs") else { return };
-    let cuts: usize = std::env::var("CREMA_CRASH_CUTS").map_or(8, |cuts| cuts.parse().unwrap());
     for seed in 1..=3 {
         let base = make_image(&mke2fs, None, "32M", &["-b", "4096"]);
         let recorder = Arc::new(Recorder::new(base.clone()));
@@ -104,7 +103,7 @@ fn power_cuts_lose_nothing_that_was_durable() {
         let mut random = Random::new(seed);
         let history = run(&tree, &recorder, &mut random);
         let events = recorder.events.lock().unwrap().clone();
-        for _ in 0..cuts {
+        for _ in 0..rounds(6) {
             let first = history[0].ended + 1;
             let cut = first + random.below((events.len() - first) as u64) as usize;
             let name = format!("seed {seed}, cut after {cut} of {} events", events.len());

@@ -6,8 +6,7 @@
 //! what it has held at any time since the last sync that was acknowledged before the cut, sector by sector; never
 //! anything older, and never anything of another file.
 //!
-//! `CREMA_FUZZ_ROUNDS` sets the number of cuts for each of the histories (default: 4), `CREMA_FUZZ_SEED` where
-//! the seeds begin.
+//! `CREMA_EXT4_FACTOR` makes so many times as many cuts, `CREMA_EXT4_SEED` other histories.
 
 mod support;
 
@@ -19,9 +18,9 @@ use linux_abi::{
     file::{FallocateFlags, OpenFlags},
 };
 use support::{
-    Random, Tree, assert_clean, make_image,
+    Random, Tree, assert_clean, first_seed, make_image,
     power::{Recorder, complaints_after_replay, cut_power},
-    tool,
+    rounds, tool,
 };
 use vfs::{FileSystem, MemoryObject, PageAccess, SyncKind};
 
@@ -396,9 +395,7 @@ fn check(
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_foreign_appears() {
     let Some(mke2fs) = tool("mke2fs") else { return };
-    let variable = |name: &str, usual: u64| std::env::var(name).map_or(usual, |text| text.parse().unwrap());
-    let (cuts, first_seed) = (variable("CREMA_FUZZ_ROUNDS", 4), variable("CREMA_FUZZ_SEED", 1));
-    for seed in first_seed..first_seed + 2 {
+    for seed in first_seed()..first_seed() + 2 {
         let base = make_image(&mke2fs, None, "10M", &["-b", "4096", "-J", "size=4"]);
         let recorder = Arc::new(Recorder::new(base.clone()));
         let tree = Tree::mount(recorder.clone()).unwrap();
@@ -415,7 +412,7 @@ fn nothing_acknowledged_is_lost_and_nothing_foreign_appears() {
         }
         let World { files, names, .. } = &world;
         let events = recorder.events.lock().unwrap().clone();
-        for _ in 0..cuts {
+        for _ in 0..rounds(4) {
             let cut = first + random.below((events.len() - first) as u64) as usize;
             let case = format!("seed {seed}, cut after {cut} of {} events", events.len());
             let image = cut_power(&base, &events, cut, random);

@@ -3,7 +3,7 @@
 //! Images are made here that have everything a reader has to believe in: a tree of directories with an index,
 //! fragmented files, attributes, links, a journal to replay and inodes to free. Each round then changes one in
 //! some places, most often where a structure lies, and mounts, reads and changes it. A seed gives the same image
-//! each time. `CREMA_FUZZ_ROUNDS` sets how many images, `CREMA_FUZZ_SEED` where the seeds begin.
+//! each time. `CREMA_EXT4_FACTOR` makes so many times as many, `CREMA_EXT4_SEED` others.
 
 mod support;
 
@@ -26,7 +26,7 @@ use linux_abi::{
     Errno,
     file::{FallocateFlags, FileType, OpenFlags},
 };
-use support::{Random, Tree, make_image, tool};
+use support::{Random, Tree, first_seed, make_image, rounds, tool};
 use vfs::{FileSystem, NewInode, Path, SyncKind, XattrMode};
 
 /// Counts the bytes in use, so that an image that makes its reader ask for gigabytes is found out.
@@ -327,10 +327,8 @@ fn damaged_images_give_errors() {
             usual_hook(info);
         }
     }));
-    let variable = |name: &str, usual: u64| std::env::var(name).map_or(usual, |text| text.parse().unwrap());
-    let first = variable("CREMA_FUZZ_SEED", 1);
     let mut failures: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for seed in first..first + variable("CREMA_FUZZ_ROUNDS", 120) {
+    for seed in first_seed()..first_seed() + rounds(120) {
         // Most of the images without checksums.
         let random = &mut Random::new(seed);
         let mut image = bases[[0, 0, 0, 1, 1, 2][random.below(6) as usize]].clone();

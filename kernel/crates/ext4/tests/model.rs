@@ -1,7 +1,7 @@
 //! Random operations on ext4 and on a model side by side: each must have the same outcome, and all files the same
 //! contents, also after the file system was mounted anew. In between `e2fsck` has a look.
 //!
-//! `CREMA_FUZZ_ROUNDS` sets the number of cases (default: 4).
+//! `CREMA_EXT4_FACTOR` makes so many times as many cases.
 
 mod support;
 
@@ -17,7 +17,7 @@ use linux_abi::{
     file::{FallocateFlags, OpenFlags},
 };
 use proptest::{prelude::*, test_runner::RngSeed};
-use support::{Tree, assert_clean, make_image, tool};
+use support::{Tree, assert_clean, make_image, rounds, tool};
 use vfs::{FileSystem, NewInode, SyncKind, XattrMode};
 
 #[derive(Clone, Debug)]
@@ -304,16 +304,12 @@ fn base() -> Option<&'static Vec<u8>> {
         .as_ref()
 }
 
-fn cases() -> u32 {
-    std::env::var("CREMA_FUZZ_ROUNDS").map_or(4, |text| text.parse().unwrap())
-}
-
 proptest! {
     #![proptest_config(ProptestConfig {
         rng_seed: RngSeed::Fixed(4),
         failure_persistence: None,
         max_shrink_iters: 300,
-        ..ProptestConfig::with_cases(cases())
+        ..ProptestConfig::with_cases(rounds(4) as u32)
     })]
 
     #[test]

@@ -228,6 +228,21 @@ fn log_to_stderr() {
     }
 }
 
+fn variable(name: &str, usual: u64) -> u64 {
+    std::env::var(name)
+        .map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text:?}")))
+}
+
+/// How many rounds a test makes that usually makes so many: `CREMA_EXT4_FACTOR` times as many, if that is set.
+pub fn rounds(usual: u64) -> u64 {
+    usual * variable("CREMA_EXT4_FACTOR", 1)
+}
+
+/// Where the seeds begin: `CREMA_EXT4_SEED`, or 1.
+pub fn first_seed() -> u64 {
+    variable("CREMA_EXT4_SEED", 1)
+}
+
 /// A small random number generator (xorshift64).
 pub struct Random(u64);
 
