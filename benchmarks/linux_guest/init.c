@@ -279,6 +279,12 @@ static void enter_image(void) {
     mkdir("/image", 0755);
     if (mount("/dev/vda", "/image", "ext4", MS_NOATIME, "") == -1)
         fail("/dev/vda");
+    // An image with a place for it has a volume beside it.
+    if (access("/image/volume", F_OK) == 0) {
+        await_file("/dev/vdb");
+        if (mount("/dev/vdb", "/image/volume", "ext4", MS_NOATIME, "") == -1)
+            fail("/dev/vdb");
+    }
     mount_at("proc", "/image/proc", "");
     mount_at("sysfs", "/image/sys", "");
     mount_at("devtmpfs", "/image/dev", "");

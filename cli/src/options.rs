@@ -401,6 +401,8 @@ pub enum BenchKind {
     Syscall,
     /// Round trips, streams, connections and HTTP, with net channels and without
     Net,
+    /// Files on a volume: streams, random access, fsync, names, and the flushes that reach the disk
+    Disk,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

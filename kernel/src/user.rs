@@ -388,9 +388,21 @@ impl UserBuffers {
     }
 }
 
+impl UserBuffers {
+    /// The bits of all addresses and lengths.
+    fn bits(&self) -> usize {
+        let slices = core::iter::once(&self.first).chain(&self.others);
+        slices.fold(0, |bits, slice| bits | slice.address as usize | slice.len)
+    }
+}
+
 impl ReadDst for UserBuffers {
     fn remaining(&self) -> usize {
         self.remaining
+    }
+
+    fn alignment_bits(&self) -> usize {
+        self.bits()
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
@@ -409,6 +421,10 @@ impl ReadDst for UserBuffers {
 impl WriteSrc for UserBuffers {
     fn remaining(&self) -> usize {
         self.remaining
+    }
+
+    fn alignment_bits(&self) -> usize {
+        self.bits()
     }
 
     fn take(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {

@@ -239,7 +239,7 @@ pub fn monitor(socket: &Path) -> [String; 2] {
 }
 
 /// A path as QEMU's option lists want it: a comma is doubled.
-fn quoted(path: &Path) -> String {
+pub fn quoted(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 

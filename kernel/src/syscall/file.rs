@@ -18,7 +18,7 @@ use linux_abi::{
     socket::MessageFlags,
 };
 use packet::Fragment;
-use vfs::{Blocking, OpenFile, OpenRequest, ReadDst, SliceSrc, SyncKind, WriteSrc};
+use vfs::{Blocking, OpenFile, OpenRequest, ReadDst, SliceSrc, SyncKind, WriteOptions, WriteSrc};
 use zerocopy::FromBytes;
 
 use super::{Result, UserString};
@@ -105,6 +105,13 @@ fn offset_of(offset: i64) -> core::result::Result<u64, Errno> {
     u64::try_from(offset).map_err(|_| Errno::EINVAL)
 }
 
+/// The same for a transfer of `len` bytes there, which must not go past the largest offset (`rw_verify_area` in Linux's
+/// `fs/read_write.c`).
+fn offset_of_transfer(offset: i64, len: usize) -> core::result::Result<u64, Errno> {
+    let end = i64::try_from(len).ok().and_then(|len| offset.checked_add(len));
+    if end.is_some() { offset_of(offset) } else { Err(Errno::EINVAL) }
+}
+
 /// Ends a call that wrote: it is counted, and an `EPIPE` comes with `SIGPIPE`, as writing to a pipe or a stream socket that
 /// nobody reads does. Other files have the error alone: a console whose host is gone must not kill the program.
 pub(super) fn after_write(file: &OpenFile, result: Result) -> Result {
@@ -133,14 +140,14 @@ pub fn sys_write(fd: i32, buffer: u64, len: usize) -> Result {
 
 /// `pread64(2)`.
 pub fn sys_pread64(fd: i32, buffer: u64, len: usize, offset: i64) -> Result {
-    let offset = offset_of(offset)?;
+    let offset = offset_of_transfer(offset, len)?;
     let file = descriptor(fd)?;
     count_read(file.read_at(offset, &mut UserBuffers::single(buffer, len)?, file.blocking()))
 }
 
 /// `pwrite64(2)`.
 pub fn sys_pwrite64(fd: i32, buffer: u64, len: usize, offset: i64) -> Result {
-    let offset = offset_of(offset)?;
+    let offset = offset_of_transfer(offset, len)?;
     let file = descriptor(fd)?;
     after_write(&file, file.write_at(offset, &mut UserBuffers::single(buffer, len)?, file.blocking()))
 }
@@ -203,17 +210,22 @@ pub fn sys_pwritev2(
     flags: u32,
 ) -> Result {
     let flags = rw_flags(flags)?;
-    if flags.intersects(RwFlags::NOWAIT | RwFlags::APPEND) {
+    if flags.contains(RwFlags::NOWAIT) {
         return Err(Errno::EOPNOTSUPP);
     }
-    let written = match offset {
-        -1 => sys_writev(fd, vector, count)?,
-        offset => sys_pwritev(fd, vector, count, offset)?,
+    let sync = match flags.contains(RwFlags::SYNC) {
+        true => Some(SyncKind::Everything),
+        false => flags.contains(RwFlags::DSYNC).then_some(SyncKind::Data),
     };
-    if flags.intersects(RwFlags::DSYNC | RwFlags::SYNC) {
-        descriptor(fd)?.sync(SyncKind::Everything)?;
-    }
-    Ok(written)
+    let options = WriteOptions { appends: flags.contains(RwFlags::APPEND), sync };
+    let offset = if offset == -1 { None } else { Some(offset_of(offset)?) };
+    let file = descriptor(fd)?;
+    let mut src = UserBuffers::from_iovec(vector, count)?;
+    let result = match offset {
+        None => file.write_with(options, &mut src, file.blocking()),
+        Some(offset) => file.write_at_with(options, offset, &mut src, file.blocking()),
+    };
+    after_write(&file, result)
 }
 
 /// `lseek(2)`.
@@ -246,8 +258,8 @@ pub fn sys_syncfs(fd: i32) -> Result {
     descriptor(fd)?.sync_file_system().map(|()| 0)
 }
 
-/// `sync_file_range(2)`. What it writes is written when it returns, whether that was to be waited for or not; only who
-/// waits is told of what failed before.
+/// `sync_file_range(2)`. For who waits, more is synced than asked for, which it allows: a file system may hold back what was
+/// written to it.
 pub fn sys_sync_file_range(fd: i32, offset: i64, len: i64, flags: u32) -> Result {
     let file = descriptor(fd)?;
     let flags = SyncFileRangeFlags::from_raw(flags)?;
@@ -261,13 +273,16 @@ pub fn sys_sync_file_range(fd: i32, offset: i64, len: i64, flags: u32) -> Result
         result = file.inode()?.write_back_range(offset as u64..end as u64);
     }
     if flags.intersects(SyncFileRangeFlags::WAIT_BEFORE | SyncFileRangeFlags::WAIT_AFTER) {
-        result = file.report(result);
+        result = result.and(file.sync(SyncKind::Data));
     }
     result.map(|()| 0)
 }
 
 fn require_file_with_blocks(file: &OpenFile, error: Errno) -> core::result::Result<(), Errno> {
     file.require_not_path_only()?;
+    if file.path().is_none() {
+        return Err(error);
+    }
     match file.metadata()?.kind {
         FileType::Regular | FileType::BlockDevice | FileType::Directory => Ok(()),
         _ => Err(error),
@@ -536,13 +551,20 @@ pub fn sys_copy_file_range(
             _ => return Err(Errno::EINVAL),
         }
     }
+    // As `generic_copy_file_checks` in Linux's `mm/filemap.c`: offsets count as unsigned first, and what is to be copied
+    // ends at the end of the file before it is looked at whether the two overlap.
+    for at in [from_offset, to_offset] {
+        let offset = at.non_null().map(UserPtr::read).transpose()?.unwrap_or(0);
+        (offset as u64).checked_add(count as u64).ok_or(Errno::EOVERFLOW)?;
+    }
     let is_same = source.inode()?.id() == target.inode()?.id();
+    let source_size = source.metadata()?.size;
     let mut from = Cursor::new(source, from_offset)?;
     let mut to = Cursor::new(target, to_offset)?;
-    let count = min(count, MAX_RW_COUNT);
     let start = |cursor: &Cursor| cursor.offset.unwrap_or_else(|| cursor.file.offset());
-    let (first, second) = (start(&from).min(start(&to)), start(&from).max(start(&to)));
-    if is_same && second - first < count as u64 {
+    let (from_start, to_start) = (start(&from), start(&to));
+    let count = min(min(count, MAX_RW_COUNT) as u64, source_size.saturating_sub(from_start)) as usize;
+    if is_same && from_start.abs_diff(to_start) < count as u64 {
         return Err(Errno::EINVAL);
     }
     copy(&mut from, &mut to, count, Blocking::Yes)

@@ -48,7 +48,7 @@ pub fn bench(options: &BenchOptions, project: &Project) -> Result<()> {
         ..RunConfig::default()
     };
     eprintln!("crema: {choice}, OpenJDK {}", jre.version);
-    let workload = Workload { choice: &choice, image: image.path(), config: &config };
+    let workload = Workload { choice: &choice, image: image.path(), config: &config, extra: &[] };
     let kernels = Kernels { crema: kernel.as_deref(), linux: linux.as_ref() };
     let samples = alternate(&workload, &kernels, options.rounds, project)?;
     let mut table = times(&samples);

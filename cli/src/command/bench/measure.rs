@@ -33,6 +33,8 @@ pub struct Workload<'a> {
     pub choice: &'a Choice,
     pub image: &'a Path,
     pub config: &'a RunConfig,
+    /// Further words for QEMU.
+    pub extra: &'a [String],
 }
 
 /// The kernels of a comparison.
@@ -104,7 +106,7 @@ fn once(workload: &Workload, kernel: &Path, linux: Option<&LinuxBoot>, project: 
         folder: RunFolder::new(project)?,
         on_interrupt: OnInterrupt::End,
         limit: Some(LIMIT),
-        extra: &[],
+        extra: workload.extra,
     };
     let stdout = Captured::default();
     let streams = Streams {

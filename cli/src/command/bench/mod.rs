@@ -5,6 +5,7 @@
 
 mod boot;
 mod comparison;
+mod disk;
 mod measure;
 mod net;
 mod syscall;
@@ -26,6 +27,7 @@ pub fn bench(options: &BenchOptions, project: &Project) -> Result<()> {
         BenchKind::Boot => boot::bench(options, project),
         BenchKind::Syscall => syscall::bench(options, project),
         BenchKind::Net => net::bench(options, project),
+        BenchKind::Disk => disk::bench(options, project),
     }
 }
 

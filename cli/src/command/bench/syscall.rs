@@ -44,7 +44,7 @@ pub fn bench(options: &BenchOptions, project: &Project) -> Result<()> {
         ..RunConfig::default()
     };
     eprintln!("crema: {choice}");
-    let workload = Workload { choice: &choice, image: image.path(), config: &config };
+    let workload = Workload { choice: &choice, image: image.path(), config: &config, extra: &[] };
     let kernels = Kernels { crema: kernel.as_deref(), linux: linux.as_ref() };
     let samples = alternate(&workload, &kernels, options.rounds, project)?;
     print!("{}\n{}", provenance("syscall", &choice, options.rounds, &linux), compare(&samples).render());
@@ -79,7 +79,8 @@ struct Figure<'a> {
     median: f64,
 }
 
-fn compare(samples: &Samples) -> Comparison {
+/// The medians of all runs, from what the program printed.
+pub(super) fn compare(samples: &Samples) -> Comparison {
     let all = |samples: &'_ [Sample]| -> Vec<String> {
         samples.iter().map(|sample| sample.stdout.clone()).collect()
     };

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use run_config::{Root, RunConfig};
+use run_config::RunConfig;
 
 use super::{
     Context, Outcome, Suite, Test,
@@ -19,6 +19,7 @@ use super::{
     guest::{self, GuestRun},
     known_failures::KnownFailures,
     linux::{self, LinuxRun},
+    scratch_disk::{self, Blocks, ScratchDisk},
 };
 use crate::{
     application,
@@ -44,8 +45,14 @@ pub struct CSuite {
 pub const ABI: CSuite = CSuite { name: "abi", limit: Duration::from_secs(120) };
 pub const STRESS: CSuite = CSuite { name: "stress", limit: Duration::from_secs(300) };
 
+/// The programs that are about files on a disk, and run on one with each number of CPUs.
+const STORAGE: [&str; 2] = ["storage/", "guest_only/disk_"];
+
 /// The family whose programs have no counterpart on Linux, but an expectation beside them.
 const GUEST_ONLY: &str = "guest_only";
+
+/// From so many CPUs on disks have blocks of 4096 bytes.
+const CPUS_WITH_LARGE_BLOCKS: u32 = 4;
 
 /// What the programs may rely on.
 const MEMORY: MemoryMib = MemoryMib(512);
@@ -200,13 +207,17 @@ impl Shared {
     }
 
     fn test(&self, program: &Program, expected: &Printed, cpus: u32, context: &Context) -> Result<Outcome> {
-        // Files are made in the layer over the image, on the disk, and on a RAM file system: the program is the
-        // same, and so must its output be.
-        let (root, folder) = match cpus {
-            _ if program.name.starts_with(GUEST_ONLY) => (Root::Overlay, "/var/tmp"),
-            1 => (Root::Overlay, "/var/tmp"),
-            2 => (Root::Writable, "/var/tmp"),
-            _ => (Root::Overlay, "/tmp"),
+        // Files are made in the layer over the image, with two CPUs on a disk, and with more on a RAM file system: the
+        // program is the same, and so must its output be.
+        let source = fs::read_to_string(&program.source).map_err(Failure::io("read", &program.source))?;
+        let faults = scratch_disk::faults_of(&source)?;
+        let wants_disk = cpus == 2 || STORAGE.iter().any(|start| program.name.starts_with(start));
+        let blocks = if cpus >= CPUS_WITH_LARGE_BLOCKS { Blocks::Of4096 } else { Blocks::Of512 };
+        let disk = if wants_disk { Some(ScratchDisk::new(blocks, &faults)?) } else { None };
+        let folder = match cpus {
+            _ if wants_disk => scratch_disk::PLACE,
+            1 => "/var/tmp",
+            _ => "/tmp",
         };
         let mut env = application::ENVIRONMENT.map(String::from).to_vec();
         env.push(format!("TMPDIR={folder}"));
@@ -214,7 +225,6 @@ impl Shared {
             args: vec![format!("{GUEST_FOLDER}/{}", program.name)],
             env,
             cwd: folder.into(),
-            root,
             ..RunConfig::default()
         };
         let output = guest::run(
@@ -228,6 +238,7 @@ impl Shared {
                 stdin: Vec::new(),
                 signals: Vec::new(),
                 limit: self.limit,
+                disk: disk.as_ref(),
             },
             context,
         )?;

@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use run_config::{Root, RunConfig};
+use run_config::RunConfig;
 
-use super::Context;
+use super::{Context, scratch_disk::ScratchDisk};
 use crate::{
     failure::Result,
     machine::{
@@ -38,6 +38,8 @@ pub struct GuestRun<'a> {
     /// Sent one after the other.
     pub signals: Vec<SignalAfter>,
     pub limit: Duration,
+    /// A volume, which the configuration is told of.
+    pub disk: Option<&'a ScratchDisk>,
 }
 
 /// A signal that is sent when a line of standard output begins in a certain way.
@@ -81,7 +83,7 @@ impl GuestOutput {
     }
 }
 
-pub fn run(run: GuestRun, context: &Context) -> Result<GuestOutput> {
+pub fn run(mut run: GuestRun, context: &Context) -> Result<GuestOutput> {
     let machine = MachineOptions {
         memory: Some(run.memory),
         cpus: Some(run.cpus),
@@ -90,7 +92,11 @@ pub fn run(run: GuestRun, context: &Context) -> Result<GuestOutput> {
         ..MachineOptions::default()
     };
     let choice = Choice::make(&machine, run.payload, &context.project)?;
-    let snapshot = ["-snapshot".to_string()];
+    let mut words = Vec::new();
+    if let Some(disk) = run.disk {
+        run.config.volumes.push(disk.volume()?);
+        words = disk.words(choice.kind);
+    }
     let setup = Setup {
         choice: &choice,
         kernel: run.kernel,
@@ -102,11 +108,7 @@ pub fn run(run: GuestRun, context: &Context) -> Result<GuestOutput> {
         folder: RunFolder::new(&context.project)?,
         on_interrupt: OnInterrupt::End,
         limit: Some(run.limit),
-        // Tests share an image, so what they write to it goes to a temporary file (qemu(1)).
-        extra: match run.config.root {
-            Root::Writable => &snapshot,
-            Root::Overlay => &[],
-        },
+        extra: &words,
     };
     let events = Events::new();
     let (stdout, stderr) = (Captured::default(), Captured::default());

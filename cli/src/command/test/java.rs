@@ -233,6 +233,7 @@ impl Shared {
         };
         let output = guest::run(
             GuestRun {
+                disk: None,
                 image: self.image.path(),
                 kernel: &self.kernel,
                 config,

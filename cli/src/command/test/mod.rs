@@ -16,6 +16,7 @@ mod known_failures;
 mod limited;
 mod linux;
 mod net;
+mod scratch_disk;
 mod services;
 mod storage;
 mod tool;

@@ -407,6 +407,11 @@ impl FileSystem for Ext4 {
         })
     }
 
+    fn max_file_bytes(&self) -> u64 {
+        // Extents number a file's blocks with 32 bits, of which the last is never used.
+        u64::from(u32::MAX) * self.block_bytes
+    }
+
     fn sync(&self) -> Result<(), Errno> {
         let result = self.write_back_all();
         result.and(self.commit())

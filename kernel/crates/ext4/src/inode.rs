@@ -410,7 +410,15 @@ impl Inode for Ext4Inode {
     }
 
     fn write_at(&self, position: WritePosition, src: &mut dyn WriteSrc) -> Result<Written, Errno> {
+        /// With the smallest blocks.
+        const LOWEST_LIMIT_BYTES: u64 = u32::MAX as u64 * 1024;
         self.require(FileType::Regular)?;
+        if let WritePosition::At(offset) = position {
+            let end = offset.saturating_add(src.remaining() as u64);
+            if end > LOWEST_LIMIT_BYTES && end > self.file_system.max_file_bytes() {
+                return Err(Errno::EFBIG);
+            }
+        }
         let written = self.pages.write(self, position, src)?;
         if written.bytes > 0 {
             self.contents_changed();
@@ -447,6 +455,15 @@ impl Inode for Ext4Inode {
         }
         let page = frames::PAGE_SIZE as u64;
         self.pages.write_back(self, range.start / page, range.end.div_ceil(page))
+    }
+
+    fn direct_alignment(&self) -> Option<usize> {
+        Some(self.file_system.disk.device().logical_block_bytes())
+    }
+
+    fn read_direct(&self, offset: u64, dst: &mut dyn ReadDst) -> Result<usize, Errno> {
+        self.require(FileType::Regular)?;
+        self.pages.read_direct(self, offset, dst)
     }
 
     fn drop_cached(&self, range: Range<u64>) {

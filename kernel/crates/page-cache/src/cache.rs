@@ -132,6 +132,37 @@ impl PageCache {
         })
     }
 
+    /// Reads into `dst` what storage has, and keeps none of it but what others use. With requests as large as what is
+    /// asked for, and not larger.
+    pub fn read_direct(
+        &self,
+        source: &dyn PageSource,
+        offset: u64,
+        dst: &mut dyn ReadDst,
+    ) -> Result<usize, Errno> {
+        let end = offset.saturating_add(dst.remaining() as u64).min(self.size());
+        if offset >= end {
+            return Ok(0);
+        }
+        let (first, last) = (offset / PAGE, end.div_ceil(PAGE));
+        self.write_back(source, first, last)?;
+        self.drop_clean(first..last);
+        let mut index = first;
+        while index < last {
+            let piece = index..last.min(index + MAX_AHEAD_PAGES);
+            if self.has_page(index) {
+                index += 1;
+                continue;
+            }
+            // Another thread may have been faster, in parts; `read` gets what is missing then.
+            self.fill(source, index, piece.clone())?;
+            index = piece.end;
+        }
+        let result = self.read(source, offset, dst);
+        self.drop_clean(first..last);
+        result
+    }
+
     /// The page at `index` if it is in memory, without waiting for anything.
     pub fn cached_page(&self, index: u64) -> Option<PageRef> {
         let mut state = self.state.try_lock()?;

@@ -183,8 +183,8 @@ pub struct Written {
     pub end: u64,
 }
 
-/// How much a `sync` has to make durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How much a `sync` has to make durable; what comes later includes what comes before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SyncKind {
     /// The contents, and what is needed to read them again (`fdatasync(2)`).
     Data,
@@ -376,6 +376,17 @@ pub trait Inode: Send + Sync + Any {
         Ok(())
     }
 
+    /// For a regular file: to what offsets, lengths and buffers have to be aligned in direct I/O (`O_DIRECT`); `None` if
+    /// there is none.
+    fn direct_alignment(&self) -> Option<usize> {
+        None
+    }
+
+    /// For a regular file: reads what the storage has, keeping nothing of it in memory. Alignment was checked.
+    fn read_direct(&self, _offset: u64, _dst: &mut dyn ReadDst) -> Result<usize, Errno> {
+        Err(Errno::EINVAL)
+    }
+
     /// For a regular file: forgets cached pages that lie in `range` as a whole and are clean
     /// (`POSIX_FADV_DONTNEED`).
     fn drop_cached(&self, _range: Range<u64>) {}
@@ -452,6 +463,11 @@ pub trait FileSystem: Send + Sync {
 
     /// What `statfs(2)` tells, without the mount's flags.
     fn statistics(&self) -> Result<Statfs, Errno>;
+
+    /// The largest size that a file can have here.
+    fn max_file_bytes(&self) -> u64 {
+        i64::MAX as u64
+    }
 
     /// Makes everything durable.
     fn sync(&self) -> Result<(), Errno> {

@@ -11,6 +11,12 @@ pub trait ReadDst {
     /// Bytes that there is still room for.
     fn remaining(&self) -> usize;
 
+    /// The bits of all addresses and lengths of its buffers, for who asks whether they are aligned (`O_DIRECT`). Memory of
+    /// the kernel counts as aligned.
+    fn alignment_bits(&self) -> usize {
+        0
+    }
+
     /// Copies as much of `bytes` as there is room for and returns how much that was. Fails with
     /// `EFAULT` only if not one byte could be copied.
     fn put(&mut self, bytes: &[u8]) -> Result<usize, Errno>;
@@ -80,6 +86,12 @@ fn transfer(len: usize, mut step: impl FnMut(usize, usize) -> Result<usize, Errn
 pub trait WriteSrc {
     /// Bytes that are left to take.
     fn remaining(&self) -> usize;
+
+    /// The bits of all addresses and lengths of its buffers, for who asks whether they are aligned (`O_DIRECT`). Memory of
+    /// the kernel counts as aligned.
+    fn alignment_bits(&self) -> usize {
+        0
+    }
 
     /// Copies up to `buffer.len()` bytes into `buffer` and returns how many. Fails with `EFAULT` only
     /// if not one byte could be copied.

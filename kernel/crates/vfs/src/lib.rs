@@ -48,7 +48,7 @@ pub use mount::{Mount, Path};
 pub use namespace::{MountRequest, Namespace, SpecialFiles};
 pub use notify::{Inotify, WatchRequest};
 pub use open::OpenRequest;
-pub use open_file::{OpenFile, bracketed_name};
+pub use open_file::{OpenFile, WriteOptions, bracketed_name};
 pub use poll::{Notified, Observer, ObserverId, PollEvents, Pollee, Sharing};
 pub use regular::{DirectoryFile, PathFile, RegularFile};
 pub use size_limit::{check_new_size, set_file_size_alarm, set_file_size_limit};

@@ -172,8 +172,10 @@ impl Namespace {
         if kind == FileType::Regular && writes && path.is_read_only() {
             return Err(Errno::EROFS);
         }
-        if flags.contains(OpenFlags::DIRECT) && kind == FileType::Regular {
-            // Everything goes through the page cache here, as on a file system without direct I/O.
+        if flags.contains(OpenFlags::DIRECT)
+            && kind == FileType::Regular
+            && path.inode().direct_alignment().is_none()
+        {
             return Err(Errno::EINVAL);
         }
         let blocking = if flags.contains(OpenFlags::NONBLOCK) { Blocking::No } else { Blocking::Yes };

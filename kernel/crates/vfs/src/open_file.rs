@@ -18,10 +18,25 @@ use linux_abi::{
 
 use crate::{
     AccessMode, Blocking, CloseWatch, DentryState, DirectoryEntry, EntrySink, ErrorCursor, File, FileSystem,
-    Inode, InodeId, Metadata, Namespace, Path, ReadDst, Seekable, SyncKind, WritePosition, WriteSrc,
+    Inode, InodeId, Metadata, Namespace, Path, ReadDst, Seekable, SyncKind, WritePosition, WriteSrc, Written,
     locks::{LockOwner, LockTable},
     notify,
 };
+
+/// What one write asks for beyond the flags of its file (`pwritev2(2)`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WriteOptions {
+    /// It goes to the end, as with `O_APPEND`.
+    pub appends: bool,
+    /// So much of it is durable when it returns.
+    pub sync: Option<SyncKind>,
+}
+
+/// `EINVAL` unless an offset, and buffers by the bits of their addresses and lengths, are multiples of `alignment`.
+fn check_alignment(offset: u64, bits: usize, alignment: usize) -> Result<(), Errno> {
+    let is_aligned = offset.is_multiple_of(alignment as u64) && bits.is_multiple_of(alignment);
+    if is_aligned { Ok(()) } else { Err(Errno::EINVAL) }
+}
 
 /// What `open(2)` made.
 pub struct OpenFile {
@@ -102,8 +117,9 @@ impl OpenFile {
 
     /// Sets the status flags that `F_SETFL` can change to those in `flags`.
     pub fn set_status_flags(&self, flags: OpenFlags) -> Result<(), Errno> {
-        let is_stored = self.inode().is_ok_and(|inode| inode.kind() == FileType::Regular);
-        if flags.contains(OpenFlags::DIRECT) && is_stored {
+        let is_stored = |inode: &Arc<dyn Inode>| inode.kind() == FileType::Regular;
+        let lacks_direct = |inode: &Arc<dyn Inode>| is_stored(inode) && inode.direct_alignment().is_none();
+        if flags.contains(OpenFlags::DIRECT) && self.inode().is_ok_and(lacks_direct) {
             return Err(Errno::EINVAL);
         }
         let kept = self.flags().difference(OpenFlags::SETTABLE);
@@ -155,7 +171,7 @@ impl OpenFile {
             Seekable::No | Seekable::StaysAtStart => self.file.read_at(0, dst, blocking)?,
             Seekable::Yes => {
                 let mut offset = self.offset.lock();
-                let done = self.file.read_at(*offset, dst, blocking)?;
+                let done = self.read_stored(*offset, dst, blocking)?;
                 *offset += done as u64;
                 done
             }
@@ -191,55 +207,124 @@ impl OpenFile {
     pub fn read_at(&self, offset: u64, dst: &mut dyn ReadDst, blocking: Blocking) -> Result<usize, Errno> {
         self.require_readable()?;
         self.require_seekable()?;
-        let done = self.file.read_at(offset, dst, blocking)?;
+        let done = self.read_stored(offset, dst, blocking)?;
         self.tell_read(done);
         Ok(done)
     }
 
+    /// What its transfers have to be aligned to, if they are direct.
+    fn direct_alignment(&self) -> Option<usize> {
+        if self.flags().contains(OpenFlags::DIRECT) { self.inode().ok()?.direct_alignment() } else { None }
+    }
+
+    fn read_stored(&self, offset: u64, dst: &mut dyn ReadDst, blocking: Blocking) -> Result<usize, Errno> {
+        let Some(alignment) = self.direct_alignment() else {
+            return self.file.read_at(offset, dst, blocking);
+        };
+        let inode = self.inode()?;
+        // As on Linux, the end of the file comes before all else.
+        if dst.remaining() == 0 || offset >= inode.metadata()?.size {
+            return Ok(0);
+        }
+        check_alignment(offset, dst.alignment_bits(), alignment)?;
+        inode.read_direct(offset, dst)
+    }
+
+    /// Writes to an object that has offsets. What is written directly is on the device when this returns, though the device
+    /// may hold it back, and nothing of it stays in memory.
+    fn write_stored(
+        &self,
+        position: WritePosition,
+        src: &mut dyn WriteSrc,
+        blocking: Blocking,
+    ) -> Result<Written, Errno> {
+        let Some(alignment) = self.direct_alignment() else {
+            return self.file.write_position(position, src, blocking);
+        };
+        let inode = self.inode()?;
+        let offset = match position {
+            WritePosition::At(offset) => offset,
+            WritePosition::End => inode.metadata()?.size,
+        };
+        if src.remaining() > 0 {
+            check_alignment(offset, src.alignment_bits(), alignment)?;
+        }
+        let written = self.file.write_position(position, src, blocking)?;
+        let range = written.end - written.bytes as u64..written.end;
+        inode.write_back_range(range.clone())?;
+        inode.drop_cached(range);
+        Ok(written)
+    }
+
     /// Writes at the file's own offset, or its end with `O_APPEND`, and moves the offset on.
     pub fn write(&self, src: &mut dyn WriteSrc, blocking: Blocking) -> Result<usize, Errno> {
+        self.write_with(WriteOptions::default(), src, blocking)
+    }
+
+    /// As [`write`](Self::write), with `options` on top of the file's flags.
+    pub fn write_with(
+        &self,
+        options: WriteOptions,
+        src: &mut dyn WriteSrc,
+        blocking: Blocking,
+    ) -> Result<usize, Errno> {
         self.require_writable()?;
         let done = match self.file.seekable() {
             Seekable::No | Seekable::StaysAtStart => self.file.write_at(0, src, blocking)?,
             Seekable::Yes => {
                 let mut offset = self.offset.lock();
-                let position = if self.flags().contains(OpenFlags::APPEND) {
-                    WritePosition::End
-                } else {
-                    WritePosition::At(*offset)
-                };
-                let written = self.file.write_position(position, src, blocking)?;
+                let position = self.position(options, *offset);
+                let written = self.write_stored(position, src, blocking)?;
                 *offset = written.end;
                 written.bytes
             }
         };
         self.tell_written(done);
-        self.sync_if_asked(done)?;
+        self.sync_if_asked(options, done)?;
         Ok(done)
+    }
+
+    fn position(&self, options: WriteOptions, offset: u64) -> WritePosition {
+        match options.appends || self.flags().contains(OpenFlags::APPEND) {
+            true => WritePosition::End,
+            false => WritePosition::At(offset),
+        }
     }
 
     /// Writes at `offset` (`pwrite(2)`); at the end if the file is `O_APPEND`, which is what Linux does.
     pub fn write_at(&self, offset: u64, src: &mut dyn WriteSrc, blocking: Blocking) -> Result<usize, Errno> {
+        self.write_at_with(WriteOptions::default(), offset, src, blocking)
+    }
+
+    /// As [`write_at`](Self::write_at), with `options` on top of the file's flags.
+    pub fn write_at_with(
+        &self,
+        options: WriteOptions,
+        offset: u64,
+        src: &mut dyn WriteSrc,
+        blocking: Blocking,
+    ) -> Result<usize, Errno> {
         self.require_writable()?;
         self.require_seekable()?;
-        let position = if self.flags().contains(OpenFlags::APPEND) {
-            WritePosition::End
-        } else {
-            WritePosition::At(offset)
-        };
-        let written = self.file.write_position(position, src, blocking)?;
+        let written = self.write_stored(self.position(options, offset), src, blocking)?;
         self.tell_written(written.bytes);
-        self.sync_if_asked(written.bytes)?;
+        self.sync_if_asked(options, written.bytes)?;
         Ok(written.bytes)
     }
 
-    /// Keeps the promise of `O_SYNC` and `O_DSYNC`.
-    fn sync_if_asked(&self, written: usize) -> Result<(), Errno> {
+    /// Keeps the promise of `O_SYNC` and `O_DSYNC`, and of their like for one write.
+    fn sync_if_asked(&self, options: WriteOptions, written: usize) -> Result<(), Errno> {
         let flags = self.flags();
-        if written == 0 || !flags.contains(OpenFlags::DSYNC) || self.path.is_none() {
-            return Ok(());
+        let of_flags = match flags.contains(OpenFlags::SYNC) {
+            true => Some(SyncKind::Everything),
+            false => flags.contains(OpenFlags::DSYNC).then_some(SyncKind::Data),
+        };
+        // What is no file on storage has nothing to be synced.
+        let is_stored = self.inode().is_ok_and(|inode| inode.kind() == FileType::Regular);
+        match of_flags.max(options.sync) {
+            Some(kind) if written > 0 && is_stored => self.sync(kind),
+            _ => Ok(()),
         }
-        self.sync(if flags.contains(OpenFlags::SYNC) { SyncKind::Everything } else { SyncKind::Data })
     }
 
     /// `fsync(2)`; `EINVAL` for what has no inode.
@@ -254,7 +339,7 @@ impl OpenFile {
 
     /// `result`, or else the failure of an earlier write that this open file was not told of yet. What it is told
     /// of here it is told of once.
-    pub fn report(&self, result: Result<(), Errno>) -> Result<(), Errno> {
+    fn report(&self, result: Result<(), Errno>) -> Result<(), Errno> {
         let earlier = self.told.check(self.path.as_ref().and_then(|path| path.inode().write_errors()));
         result.and(earlier)
     }
@@ -299,6 +384,14 @@ impl OpenFile {
                 }
             }
         };
+        // No file system's limit is lower, and most have to look it up.
+        const LOWEST_LIMIT: u64 = 1 << 41;
+        if target > LOWEST_LIMIT
+            && let Some(path) = &self.path
+            && target > path.inode().file_system().max_file_bytes()
+        {
+            return Err(Errno::EINVAL);
+        }
         *offset = target;
         Ok(target)
     }
