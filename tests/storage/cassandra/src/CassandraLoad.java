@@ -308,7 +308,8 @@ public class CassandraLoad {
         long deadline = System.nanoTime() + 4 * Duration.ofSeconds(PATIENCE_S).toNanos();
         while (true) {
             long all = (Long) server.getAttribute(keptHints, "Count");
-            long delivered = (Long) server.getAttribute(deliveredHints, "Count");
+            // It is counted from the first delivery on.
+            long delivered = server.isRegistered(deliveredHints) ? (Long) server.getAttribute(deliveredHints, "Count") : 0;
             if (all > 0 && (kept || delivered >= all)) {
                 System.out.println("hints " + all + ", delivered " + delivered);
                 return;
