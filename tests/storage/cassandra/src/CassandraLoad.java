@@ -27,6 +27,7 @@ import com.datastax.oss.driver.api.core.cql.PreparedStatement;
 import com.datastax.oss.driver.api.core.cql.Row;
 import com.datastax.oss.driver.api.core.cql.SimpleStatement;
 import com.datastax.oss.driver.api.core.loadbalancing.NodeDistance;
+import com.datastax.oss.driver.api.core.servererrors.QueryExecutionException;
 
 /**
  * A client of Cassandra, on the host. The first argument says what it does, the second where the node is (HOST:PORT):
@@ -40,7 +41,7 @@ import com.datastax.oss.driver.api.core.loadbalancing.NodeDistance;
  * table, and of each thread at most one more. Says "checked ROWS".
  * <li>{@code flush JMX}, {@code compact JMX}, {@code snapshot JMX NAME}, {@code tables JMX}: what nodetool does. The node is its JMX port.
  * {@code tables} says how many files of rows (SSTables) there are.
- * <li>{@code hints JMX kept|delivered}: waits until the node has kept hints for others, or until all that it kept are delivered.
+ * <li>{@code hints JMX COUNT kept|delivered}: waits until the node has kept so many hints for others, and until they are delivered.
  * </ul>
  */
 public class CassandraLoad {
@@ -58,7 +59,7 @@ public class CassandraLoad {
                 int threads = Integer.parseInt(args[2]);
                 write(args[1], Long.parseLong(args[3]), first.length == 0 ? new long[threads] : first);
             }
-            case "check" -> check(args[1], numbers(args, 2));
+            case "check" -> checkPatiently(args[1], numbers(args, 2));
             default -> manage(args);
         }
         System.exit(0);
@@ -187,6 +188,21 @@ public class CassandraLoad {
         System.out.printf("%s %d rows, %.0f/s%n", what, rows, rows * 1e9 / (System.nanoTime() - start));
     }
 
+    /** A node asks another one that has just died until it knows of that: then its answer is late, and it is asked again. */
+    private static void checkPatiently(String node, long[] acknowledged) throws Exception {
+        long deadline = System.nanoTime() + Duration.ofSeconds(PATIENCE_S).toNanos();
+        while (true) {
+            try {
+                check(node, acknowledged);
+                return;
+            } catch (QueryExecutionException late) {
+                if (System.nanoTime() > deadline) {
+                    throw late;
+                }
+            }
+        }
+    }
+
     private static void check(String node, long[] acknowledged) throws Exception {
         try (CqlSession session = connect(node)) {
             String all = "SELECT thread, number, body FROM " + KEYSPACE + "." + TABLE;
@@ -219,7 +235,7 @@ public class CassandraLoad {
     /** Each acknowledged row by its key, in a thread for each that wrote. */
     private static void byKey(CqlSession session, String query, long[] acknowledged) throws Exception {
         PreparedStatement select = session.prepare(query);
-        List<Throwable> failures = new ArrayList<>();
+        List<RuntimeException> failures = new ArrayList<>();
         List<Thread> readers = new ArrayList<>();
         long start = System.nanoTime();
         for (int t = 0; t < acknowledged.length; t++) {
@@ -246,6 +262,9 @@ public class CassandraLoad {
             reader.join();
         }
         if (!failures.isEmpty()) {
+            if (failures.get(0) instanceof QueryExecutionException late) {
+                throw late;
+            }
             throw new IllegalStateException("a thread failed", failures.get(0));
         }
         rate("read", Arrays.stream(acknowledged).sum(), start);
@@ -294,7 +313,7 @@ public class CassandraLoad {
                         + ",scope=" + TABLE + ",name=LiveSSTableCount");
                     System.out.println("tables " + server.getAttribute(count, "Value"));
                 }
-                case "hints" -> hints(server, args[2].equals("kept"));
+                case "hints" -> hints(server, Long.parseLong(args[2]), args[3].equals("kept"));
                 default -> throw new IllegalArgumentException(args[0]);
             }
         }
@@ -302,7 +321,7 @@ public class CassandraLoad {
     }
 
     /** Hints are counted when they are kept, and when they are delivered; how many wait in a file that is still open is not told. */
-    private static void hints(MBeanServerConnection server, boolean kept) throws Exception {
+    private static void hints(MBeanServerConnection server, long count, boolean kept) throws Exception {
         ObjectName keptHints = new ObjectName("org.apache.cassandra.metrics:type=Storage,name=TotalHints");
         ObjectName deliveredHints = new ObjectName("org.apache.cassandra.metrics:type=HintsService,name=HintsSucceeded");
         long deadline = System.nanoTime() + 4 * Duration.ofSeconds(PATIENCE_S).toNanos();
@@ -310,7 +329,7 @@ public class CassandraLoad {
             long all = (Long) server.getAttribute(keptHints, "Count");
             // It is counted from the first delivery on.
             long delivered = server.isRegistered(deliveredHints) ? (Long) server.getAttribute(deliveredHints, "Count") : 0;
-            if (all > 0 && (kept || delivered >= all)) {
+            if (all >= count && (kept || delivered >= all)) {
                 System.out.println("hints " + all + ", delivered " + delivered);
                 return;
             }

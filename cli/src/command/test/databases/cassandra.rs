@@ -140,10 +140,10 @@ pub fn two_nodes(fixture: &Fixture) -> Verdict {
     second.cut_power();
     numbers = acknowledged(&said(fixture, &["write", &first_node, THREADS, "400"], &numbers)?)?;
     said(fixture, &["check", &first_node], &numbers)?;
-    said(fixture, &["hints", &first_jmx, "kept"], &[])?;
+    said(fixture, &["hints", &first_jmx, "400", "kept"], &[])?;
     let second = boot(2)?;
     second.wait_within(SLOW_PATIENCE, READY)?;
-    said(fixture, &["hints", &first_jmx, "delivered"], &[])?;
+    said(fixture, &["hints", &first_jmx, "400", "delivered"], &[])?;
     first.cut_power();
     said(fixture, &["check", &second_node], &numbers)?;
     second.stop()?;
