@@ -268,6 +268,19 @@ fn eviction_takes_clean_unused_pages_only() {
 }
 
 #[test]
+fn dropping_no_whole_page_drops_nothing() {
+    frames::host::init();
+    let storage = Storage::default();
+    storage.set_size(8192).unwrap();
+    let cache = PageCache::new(8192);
+    read(&cache, &storage, 0, 8192).unwrap();
+    for (first, last) in [(1, 0), (1, 1), (5, 2)] {
+        assert_eq!(cache.drop_clean(first..last), 0);
+    }
+    assert_eq!((cache.page_count(), cache.drop_clean(0..2)), (2, 2));
+}
+
+#[test]
 fn threads_read_and_write_and_evict_at_once() {
     frames::host::init();
     let storage = Arc::new(Storage::default());
