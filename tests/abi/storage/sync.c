@@ -59,6 +59,7 @@ static void ranges(void) {
     storage_fill(fd, 'q', 5000, 1000);
     PTHREAD("do not need what is dirty", posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED));
     check_line("it is not lost either", "%08x", storage_hash_of(fd));
+    PTHREAD("do not need a part of a page", posix_fadvise(fd, 5000, 100, POSIX_FADV_DONTNEED));
     PTHREAD("random", posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM));
     PTHREAD("sequential", posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL));
     PTHREAD("no reuse", posix_fadvise(fd, 0, 0, POSIX_FADV_NOREUSE));
