@@ -1,15 +1,15 @@
 //! Directories: names and the inodes behind them.
 
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 
 use linux_abi::{Errno, file::FileType};
 use rsext4::{
-    DeviceNumber, DirectoryCursor, DirectoryEntryType, FileName, FilePermissions, InodeFlags,
-    MutationContext, RenameOptions, SpecialInodeKind,
+    DeviceNumber, DirectoryCursor, DirectoryEntryType, Ext4ErrorKind, Ext4Result, FileName, FilePermissions,
+    InodeFlags, InodeNumber, MutationContext, RenameOptions, SpecialInodeKind,
 };
 use vfs::{DirectoryEntry, EntrySink, NewInode, RenameKind};
 
-use crate::{errno, inode::Ext4Inode};
+use crate::{core_io::Mounted, errno, inode::Ext4Inode};
 
 /// Who makes inodes: the process is root's, and its umask was applied above.
 pub(crate) const CREATOR: MutationContext = MutationContext::new(0, 0, 0, 0);
@@ -18,6 +18,33 @@ const BATCH: usize = 64;
 
 fn name(bytes: &[u8]) -> Result<FileName<'_>, Errno> {
     FileName::new(bytes).map_err(errno)
+}
+
+// A rename within a directory to a name that is not there is not the crate's. It looks where the old name is, adds the new
+// one, and removes what it found; if names had to move for the new one (the first block becomes an index, a leaf is split), that
+// is another record, and the crate takes the directory for damaged. Either way all is one transaction, as of any change.
+
+/// Gives a file its new name, then takes the old one away. `false` if it has as many links as it can: then nothing is changed.
+fn move_link(
+    mounted: &mut Mounted,
+    directory: InodeNumber,
+    old: FileName<'_>,
+    new: FileName<'_>,
+    file: InodeNumber,
+) -> Ext4Result<bool> {
+    match mounted.hard_link(file, directory, new) {
+        Ok(_) => mounted.unlink(directory, old).map(|_| true),
+        Err(error) if error.kind() == Ext4ErrorKind::TooManyLinks => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes room for a name by one that comes and goes, so that no other has to move for it. Returns the inode to bury.
+fn make_room(mounted: &mut Mounted, directory: InodeNumber, entry: FileName<'_>) -> Ext4Result<InodeNumber> {
+    let permissions = FilePermissions::new(0)?;
+    let made =
+        mounted.create_special_inode(CREATOR, directory, entry, permissions, SpecialInodeKind::Fifo)?;
+    mounted.unlink(directory, entry).map(|_| made.number)
 }
 
 impl Ext4Inode {
@@ -124,11 +151,24 @@ impl Ext4Inode {
             RenameKind::Replace => RenameOptions::REPLACE,
             RenameKind::Exchange => RenameOptions::EXCHANGE,
         };
-        let outcome = self.file_system.change_names(|mounted| {
-            mounted.rename(self.number, entry, new_directory.number, new_entry, options)
-        })?;
+        let is_within = self.number == new_directory.number && target.is_none();
+        let is_directory = source.require(FileType::Directory).is_ok();
+        let mut placeholders = Vec::new();
+        let result = self.file_system.change_names(|mounted| {
+            if is_within
+                && (is_directory || !move_link(mounted, self.number, entry, new_entry, source.number)?)
+            {
+                placeholders.push(make_room(mounted, self.number, new_entry)?);
+            } else if is_within {
+                return Ok(None);
+            }
+            let outcome = mounted.rename(self.number, entry, new_directory.number, new_entry, options)?;
+            Ok(outcome.replaced)
+        });
+        placeholders.into_iter().for_each(|number| self.file_system.bury(number));
+        let replaced = result?;
         if let Some(target) = &target {
-            let removed = outcome.replaced.filter(|replaced| replaced.inode == target.number);
+            let removed = replaced.filter(|replaced| replaced.inode == target.number);
             target.names_changed(removed.map(|removed| removed.remaining_links))?;
         }
         source.names_changed(None)?;

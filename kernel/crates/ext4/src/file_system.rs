@@ -341,13 +341,20 @@ impl Ext4 {
         if settled_by > self.commits.last_done() {
             self.unsettled.lock().insert(number.raw(), settled_by);
         }
-        let is_many = is_dead && {
+        self.inodes.lock().remove(&number.raw());
+        self.inode_gone.wake_all();
+        if is_dead {
+            self.bury(number);
+        }
+    }
+
+    /// Has the inode freed, which has no name any more and is in no use, once that is durable.
+    pub(crate) fn bury(&self, number: InodeNumber) {
+        let is_many = {
             let mut dead = self.dead.lock();
             dead.push(number);
             dead.len() >= MAX_DEAD
         };
-        self.inodes.lock().remove(&number.raw());
-        self.inode_gone.wake_all();
         if is_many && let Err(error) = self.commit() {
             log::warn!("ext4: removed files could not be freed: {error:?}");
         }
