@@ -176,7 +176,7 @@ fn cargo_test(context: &Context) -> Command {
         cargo.env("CREMA_EXT4_FACTOR", "15");
     } else {
         // The same inputs each time: whether a change is good must not hang on the day's luck. The long form looks for more.
-        cargo.env("PROPTEST_RNG_SEED", "1");
+        cargo.env("PROPTEST_RNG_SEED", "2");
     }
     cargo
 }
