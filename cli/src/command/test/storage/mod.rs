@@ -40,6 +40,9 @@ const CHECKS: [(&str, Check); 11] = [
     ("zookeeper/power-cuts", zookeeper::power_cuts),
 ];
 
+/// One, for these tests have no second try, and the emulator can break a JVM that has more (docs/limits.md).
+const CPUS_OF_A_JVM: &str = "1";
+
 pub struct StorageSuite;
 
 impl Suite for StorageSuite {

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     super::services::guest::{Guest, Lines},
-    Programs, Verdict,
+    CPUS_OF_A_JVM, Programs, Verdict,
     power_cut::{CutVolume, extract},
 };
 use crate::{chance::Chance, volume::request::VolumeSize};
@@ -178,7 +178,7 @@ pub fn java(programs: &Programs) -> Verdict {
         let failed = |problem: String| format!("cut {generation}: {problem}");
         let power = series.volume.power_on()?;
         let (volume, number) = (series.volume.option(PLACE), generation.to_string());
-        let options = [&volume, "-c", "2", "-m", "512M", "--machine", "microvm"];
+        let options = [&volume, "-c", CPUS_OF_A_JVM, "-m", "512M", "--machine", "microvm"];
         let args = [PLACE, &number, &number];
         let mut guest = Guest::start(&programs.fixture, &programs.java, &options, &args)?;
         guest.tool.wait_for("writing").map_err(failed)?;

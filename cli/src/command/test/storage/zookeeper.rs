@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     super::services::guest::{Guest, PATIENCE, Running},
-    Programs, Verdict,
+    CPUS_OF_A_JVM, Programs, Verdict,
     power_cut::CutVolume,
 };
 use crate::volume::request::VolumeSize;
@@ -70,7 +70,7 @@ fn cuts(programs: &Programs) -> Verdict {
 }
 
 fn boot(programs: &Programs, volume: &CutVolume) -> Result<Guest, String> {
-    let options = [&volume.option("/var/lib/zookeeper"), "-c", "2", "-p", "0:2181"];
+    let options = [&volume.option("/var/lib/zookeeper"), "-c", CPUS_OF_A_JVM, "-p", "0:2181"];
     Guest::appliance(&programs.fixture, "zookeeper", &options, &[])
 }
 
