@@ -1,5 +1,5 @@
-//! The JNI invocation interface: loads `libjvm.so`, makes the VM, calls static methods. All of this
-//! crate's `unsafe` is here.
+//! The JNI invocation interface: loads `libjvm.so`, makes the VM, calls static methods. All of the
+//! launcher's `unsafe` is here.
 //!
 //! Only the functions a launcher needs are named, by their index in the function tables of the JNI
 //! specification, chapter 4 ("Interface Function Table") and 5 ("The Invocation API"); the indices
@@ -12,6 +12,8 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::marker::PhantomData;
 use std::ptr::{NonNull, null, null_mut};
+
+use crate::vm_structs::{Missing, VmStructs};
 
 /// `JNI_VERSION_1_2`, what the launcher asks for; HotSpot takes any later version for the same.
 const VERSION_1_2: i32 = 0x0001_0002;
@@ -97,6 +99,8 @@ type FindBootClass = unsafe extern "C" fn(*mut Interface, *const c_char) -> *mut
 /// A loaded `libjvm.so`. It is never unloaded: HotSpot cannot be.
 #[derive(Clone, Copy)]
 pub struct LibJvm {
+    /// What dlopen gave, as a number: it may be used from any thread.
+    handle: usize,
     create: CreateVm,
     default_arguments: DefaultArguments,
     find_boot_class: FindBootClass,
@@ -111,13 +115,11 @@ impl LibJvm {
         // SAFETY: `path` is a C string. The library's initialisers are HotSpot's, which the caller
         // means to run; no other thread of this program exists yet that they could disturb.
         let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
-        if handle.is_null() {
-            return Err(last_error());
-        }
+        let Some(handle) = NonNull::new(handle) else { return Err(last_error()) };
         let symbol = |name: &CStr| {
             // SAFETY: the handle comes from a dlopen that succeeded and is never closed; `name` is a
             // C string.
-            NonNull::new(unsafe { libc::dlsym(handle, name.as_ptr()) }).ok_or_else(last_error)
+            NonNull::new(unsafe { libc::dlsym(handle.as_ptr(), name.as_ptr()) }).ok_or_else(last_error)
         };
         let create = symbol(c"JNI_CreateJavaVM")?;
         let default_arguments = symbol(c"JNI_GetDefaultJavaVMInitArgs")?;
@@ -126,6 +128,7 @@ impl LibJvm {
         // jvm.h, where it stands for the launcher's use.
         unsafe {
             Ok(Self {
+                handle: handle.as_ptr() as usize,
                 create: std::mem::transmute::<NonNull<c_void>, CreateVm>(create),
                 default_arguments: std::mem::transmute::<NonNull<c_void>, DefaultArguments>(
                     default_arguments,
@@ -133,6 +136,13 @@ impl LibJvm {
                 find_boot_class: std::mem::transmute::<NonNull<c_void>, FindBootClass>(find_boot_class),
             })
         }
+    }
+
+    #[allow(dead_code, reason = "see `vm_structs` in main.rs")]
+    /// HotSpot's description of its insides.
+    pub fn vm_structs(&self) -> Result<VmStructs, Missing> {
+        // SAFETY: the handle comes from a dlopen that succeeded, and is never closed.
+        unsafe { VmStructs::read(self.handle as *mut c_void) }
     }
 
     /// The VM's default stack size for a Java thread in bytes; 0 if it leaves that to the system.

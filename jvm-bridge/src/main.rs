@@ -22,6 +22,8 @@ mod jni;
 mod launch;
 mod machine_memory;
 mod report;
+#[allow(dead_code, reason = "the memory policy and the collector's assistance read from it")]
+mod vm_structs;
 
 use std::env;
 use std::ffi::{CString, OsStr, c_char, c_int};

@@ -18,6 +18,7 @@
 
 pub mod cmos;
 pub mod control;
+pub mod crema;
 mod dma;
 pub mod fw_cfg;
 mod interrupt;

@@ -21,7 +21,7 @@ use vfs::{
 use crate::device;
 
 /// Character devices by their Linux numbers (`Documentation/admin-guide/devices.txt`), with what opens them.
-const DEVICES: [(&str, DeviceNumber, u16); 8] = [
+const DEVICES: [(&str, DeviceNumber, u16); 9] = [
     ("null", number(1, 3), 0o666),
     ("zero", number(1, 5), 0o666),
     ("full", number(1, 7), 0o666),
@@ -30,6 +30,8 @@ const DEVICES: [(&str, DeviceNumber, u16); 8] = [
     ("kmsg", number(1, 11), 0o644),
     ("tty", number(5, 0), 0o666),
     ("console", number(5, 1), 0o600),
+    // Ours alone: see `device::crema`.
+    ("crema", number(device::crema::MAJOR, device::crema::MINOR), 0o600),
 ];
 
 const LINKS: [(&str, &str); 4] = [
@@ -84,6 +86,7 @@ impl SpecialFiles for Devices {
             (1, 11) => Arc::new(KernelLog),
             // The controlling terminal is the console, if it is one.
             (5, 0) => device::streams::terminal().ok_or(Errno::ENXIO)?,
+            (device::crema::MAJOR, device::crema::MINOR) => device::crema::open(),
             (5, 1) => CONSOLE.get().cloned().ok_or(Errno::ENXIO)?,
             _ => return Err(Errno::ENXIO),
         })
