@@ -42,6 +42,7 @@ mod segment;
 mod send_buffer;
 mod sequence;
 mod time_wait;
+mod work;
 
 pub use congestion::Algorithm;
 pub use connection::{Connection, IcmpError, Linger, ReadMode, Readiness, Shutdown, State, WriteFlags};

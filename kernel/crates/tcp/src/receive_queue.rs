@@ -3,6 +3,10 @@
 //! Memory is what packets keep, not what they carry. Where they keep much more than they carry (single bytes in
 //! frames of their own), they are copied together; what is farthest ahead of order goes first when that is not
 //! enough (as Linux's `tcp_prune_queue` does): it was acknowledged selectively only, and may be dropped (RFC 2018, 8).
+//!
+//! No segment costs more than O(log n) steps in the number of packets that are there, amortized: who sends single bytes
+//! far ahead of order must not buy much work with little. So packets are copied together only after an eighth of the
+//! buffer has come since the last time, and all sums are kept, not made.
 
 use alloc::{
     boxed::Box,
@@ -14,6 +18,8 @@ use frames::{PAGE_SIZE, PageRef};
 use linux_abi::Errno;
 use packet::{Checksum, Fragment, MAX_FRAGMENTS, Packet};
 use vfs::ReadDst;
+
+use crate::work;
 
 /// Ranges that are acknowledged selectively at a time.
 const SACK_RANGES: usize = 4;
@@ -45,6 +51,10 @@ pub(crate) struct ReceiveQueue {
     /// Place of the first byte that was not received.
     next: u64,
     memory: usize,
+    /// Bytes that are ahead of order.
+    ahead_bytes: usize,
+    /// Memory that has come since packets were last copied together.
+    grown: usize,
     /// Runs ahead of order, the one that changed last first (RFC 2018, 4).
     runs: ArrayVec<(u64, u64), SACK_RANGES>,
     /// What came twice (RFC 2883), until it was told.
@@ -61,6 +71,8 @@ impl ReceiveQueue {
             read: next,
             next,
             memory: 0,
+            ahead_bytes: 0,
+            grown: 0,
             runs: ArrayVec::new(),
             duplicate: None,
             payload_share: INITIAL_PAYLOAD_SHARE,
@@ -140,7 +152,8 @@ impl ReceiveQueue {
             self.note_duplicate(start, self.next);
             payload.trim_front((self.next - start) as usize);
         }
-        if !self.make_room(limit) && self.next > self.read {
+        let has_room = self.make_room(limit) || self.prune_beyond(end, limit);
+        if !has_room && self.next > self.read {
             return Placed::Dropped;
         }
         if self.ahead.is_empty() {
@@ -175,8 +188,26 @@ impl ReceiveQueue {
             last.append_head(len).copy_from_slice(payload.head());
             return;
         }
-        self.memory += payload.memory_bytes();
+        self.add_memory(&payload);
         self.packets.push_back(payload);
+    }
+
+    fn add_memory(&mut self, packet: &Packet) {
+        self.memory += packet.memory_bytes();
+        self.grown = self.grown.saturating_add(packet.memory_bytes());
+    }
+
+    fn put_ahead(&mut self, at: u64, packet: Box<Packet>) {
+        self.add_memory(&packet);
+        self.ahead_bytes += packet.len();
+        self.ahead.insert(at, packet);
+    }
+
+    /// `packet` is no longer ahead of order.
+    fn taken_from_ahead(&mut self, packet: &Packet) {
+        work::step();
+        self.memory -= packet.memory_bytes();
+        self.ahead_bytes -= packet.len();
     }
 
     /// Appends what fills a gap, and what was ahead and now is not.
@@ -191,21 +222,20 @@ impl ReceiveQueue {
         while let Some(entry) = self.ahead.first_entry()
             && *entry.key() < end
         {
-            let (at, packet) = entry.remove_entry();
-            self.memory -= packet.memory_bytes();
+            let (at, packet) = (*entry.key(), entry.get());
             if at + packet.len() as u64 > end {
                 payload.truncate((at - self.next) as usize);
-                self.memory += packet.memory_bytes();
-                self.ahead.insert(at, packet);
                 break;
             }
+            let packet = entry.remove();
+            self.taken_from_ahead(&packet);
         }
         self.append(payload);
         while let Some(entry) = self.ahead.first_entry()
             && *entry.key() == self.next
         {
             let packet = entry.remove();
-            self.memory -= packet.memory_bytes();
+            self.taken_from_ahead(&packet);
             self.append(packet);
         }
         let next = self.next;
@@ -248,7 +278,7 @@ impl ReceiveQueue {
                 break;
             }
             if let Some(packet) = self.ahead.remove(&next) {
-                self.memory -= packet.memory_bytes();
+                self.taken_from_ahead(&packet);
             }
         }
         payload.trim_front((from - start) as usize);
@@ -258,10 +288,26 @@ impl ReceiveQueue {
         }
         payload.checksum = Checksum::Verified;
         payload.segmentation = None;
-        self.memory += payload.memory_bytes();
-        self.ahead.insert(from, payload);
         self.touch_run(start, end);
+        if !self.join_ahead(from, &payload) {
+            self.put_ahead(from, payload);
+        }
         Placed::Ahead
+    }
+
+    /// Copies a small payload behind the small one that it follows.
+    fn join_ahead(&mut self, from: u64, payload: &Packet) -> bool {
+        let Some((&before, packet)) = self.ahead.range_mut(..from).next_back() else { return false };
+        let len = payload.len();
+        let fits = before + packet.len() as u64 == from
+            && packet.body().is_empty()
+            && payload.body().is_empty()
+            && packet.head_room_behind() >= len;
+        if fits {
+            packet.append_head(len).copy_from_slice(payload.head());
+            self.ahead_bytes += len;
+        }
+        fits
     }
 
     /// Makes `start..end`, with the runs that it touches, the first run.
@@ -285,10 +331,11 @@ impl ReceiveQueue {
         if self.memory < limit {
             return true;
         }
-        let payload: usize = self.readable() + self.ahead.values().map(|packet| packet.len()).sum::<usize>();
-        // Copying gains nothing where frames are full; then it is not tried at every packet.
-        if payload < self.memory / 2 {
+        // Copying gains nothing where frames are full, nor where little has changed since the last time.
+        let is_wasted = self.readable() + self.ahead_bytes < self.memory / 2;
+        if is_wasted && self.grown >= limit / 8 {
             self.collapse();
+            self.grown = 0;
         }
         self.memory < limit
     }
@@ -300,7 +347,7 @@ impl ReceiveQueue {
             && *last.key() >= position
         {
             let (at, packet) = last.remove_entry();
-            self.memory -= packet.memory_bytes();
+            self.taken_from_ahead(&packet);
             for run in &mut self.runs {
                 run.1 = run.1.min(at);
             }
@@ -311,8 +358,9 @@ impl ReceiveQueue {
 
     /// Makes room for what is in order at the expense of all that is ahead of it.
     pub(crate) fn prune_ahead(&mut self) {
-        self.memory -= self.ahead.values().map(|packet| packet.memory_bytes()).sum::<usize>();
-        self.ahead.clear();
+        while let Some((_, packet)) = self.ahead.pop_first() {
+            self.taken_from_ahead(&packet);
+        }
         self.runs.clear();
     }
 
@@ -321,6 +369,7 @@ impl ReceiveQueue {
         let mut joiner = Joiner::default();
         let old = core::mem::take(&mut self.packets);
         for packet in old {
+            work::step();
             joiner.add(packet, &mut |packet| self.packets.push_back(packet));
         }
         joiner.finish(&mut |packet| self.packets.push_back(packet));
@@ -328,6 +377,7 @@ impl ReceiveQueue {
         let mut joiner = Joiner::default();
         let (mut start, mut end) = (0, 0);
         for (at, packet) in old {
+            work::step();
             if at != end {
                 let mut place = start;
                 joiner.finish(&mut |packet| {
@@ -449,8 +499,12 @@ impl ReceiveQueue {
 
     /// The byte at `position`, which can be read.
     pub(crate) fn byte_at(&self, position: u64) -> Option<u8> {
+        if position >= self.next {
+            return None;
+        }
         let mut skip = position.checked_sub(self.read)? as usize;
         for packet in &self.packets {
+            work::step();
             if skip < packet.len() {
                 let mut byte = [0];
                 packet.read(skip, &mut byte);

@@ -3,11 +3,17 @@
 //! Transmissions are kept twice: by their place in the stream (`records`, contiguous from the first unacknowledged
 //! byte to the last that was sent), and in the order in which they were sent (`order`), so that loss by time looks at
 //! the oldest only. Entries of `order` go stale rather than being searched for. Every step is O(log n) in the number
-//! of segments in flight, amortized; only a retransmission time-out walks them all.
+//! of segments in flight, amortized; only a retransmission time-out, and taking one back, walk them all. Selective
+//! acknowledgements cut records no longer where there are [`MOST_PIECES`]: the other end chooses where they cut, and
+//! each cut moves what lies beside it.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 
-use crate::range_set::RangeSet;
+use crate::{range_set::RangeSet, work};
+
+/// Records beyond which none is cut for a selective acknowledgement: as many segments as the largest send buffer has
+/// on an Ethernet. What a range covers in part then counts as not acknowledged, and may be sent again.
+const MOST_PIECES: usize = 4096;
 
 /// What became of a transmission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +60,8 @@ pub(crate) struct Scoreboard {
     total_bytes: u64,
     sacked_bytes: u64,
     lost_bytes: u64,
-    /// No record that starts before this is lost.
-    lost_from: u64,
+    /// Where lost records begin.
+    lost: BTreeSet<u64>,
 }
 
 impl Scoreboard {
@@ -66,6 +72,11 @@ impl Scoreboard {
     /// Bytes in the network, as far as one can tell: neither lost nor acknowledged (RFC 6675's pipe).
     pub(crate) fn in_flight(&self) -> u64 {
         self.total_bytes - self.sacked_bytes - self.lost_bytes
+    }
+
+    /// Parts of the stream that are kept apart: at least as many as there are packets in flight.
+    pub(crate) fn records(&self) -> usize {
+        self.records.len()
     }
 
     pub(crate) fn total_bytes(&self) -> u64 {
@@ -108,8 +119,16 @@ impl Scoreboard {
         while let Some(first) = self.records.front_mut()
             && first.start < position
         {
+            work::step();
             let part = Sent { end: first.end.min(position), ..*first };
-            if part.end == first.end {
+            let is_whole = part.end == first.end;
+            if part.fate == Fate::Lost {
+                self.lost.remove(&part.start);
+                if !is_whole {
+                    self.lost.insert(part.end);
+                }
+            }
+            if is_whole {
                 self.records.pop_front();
             } else {
                 first.start = part.end;
@@ -139,15 +158,17 @@ impl Scoreboard {
     /// multiples of `mss` only: who acknowledges single bytes does not make us keep books of them.
     pub(crate) fn sack(&mut self, start: u64, end: u64, mss: u64, mut delivered: impl FnMut(&Sent)) {
         let Some((start, end)) = self.whole_segments(start, end, mss) else { return };
-        let Self { records, sacked, sacked_bytes, lost_bytes, .. } = self;
+        let Self { records, lost, sacked, sacked_bytes, lost_bytes, .. } = self;
         sacked.insert(start, end, |start, end| {
-            let mut index = split_at(records, start);
-            split_at(records, end);
+            let mut index = split_at(records, lost, start);
+            split_at(records, lost, end);
             while let Some(record) = records.get_mut(index)
                 && record.end <= end
             {
+                work::step();
                 if record.fate == Fate::Lost {
                     *lost_bytes -= record.len();
+                    lost.remove(&record.start);
                 }
                 *sacked_bytes += record.len();
                 delivered(record);
@@ -160,10 +181,18 @@ impl Scoreboard {
     /// The range, cut to borders of segments within the records.
     fn whole_segments(&self, start: u64, end: u64, mss: u64) -> Option<(u64, u64)> {
         let first = &self.records.get(self.index_of(start))?;
-        let start = first.start + (start.max(first.start) - first.start).next_multiple_of(mss);
-        let start = start.min(first.end);
         let last = &self.records.get(self.index_of(end.checked_sub(1)?))?;
-        let end = if end >= last.end { last.end } else { last.start + (end - last.start) / mss * mss };
+        let may_cut = self.records.len() < MOST_PIECES;
+        let start = match start.saturating_sub(first.start) {
+            0 => first.start,
+            skip if may_cut => first.end.min(first.start + skip.next_multiple_of(mss)),
+            _ => first.end,
+        };
+        let end = match end - last.start {
+            len if end < last.end && may_cut => last.start + len / mss * mss,
+            _ if end < last.end => last.start,
+            _ => last.end,
+        };
         (start < end).then_some((start, end))
     }
 
@@ -180,11 +209,13 @@ impl Scoreboard {
     ) -> (Option<(u64, u64)>, bool) {
         let mut any = false;
         while let Some(&oldest) = self.order.front() {
+            work::step();
             let mut index = self.index_of(oldest.start);
             let mut live = None;
             while let Some(record) = self.records.get(index)
                 && record.start < oldest.end
             {
+                work::step();
                 if record.fate == Fate::InFlight && record.sent_ns == oldest.sent_ns {
                     live = Some((index, record.end));
                     break;
@@ -195,12 +226,12 @@ impl Scoreboard {
                 self.order.pop_front();
                 continue;
             };
+            // What of it comes before this is settled; it need not be looked at again.
+            let start = self.records[index].start;
+            if let Some(oldest) = self.order.front_mut() {
+                oldest.start = start;
+            }
             if !is_lost(oldest.sent_ns, end) {
-                // What of it comes before this is settled; it need not be looked at again.
-                let start = self.records[index].start;
-                if let Some(oldest) = self.order.front_mut() {
-                    oldest.start = start;
-                }
                 return (Some((oldest.sent_ns, end)), any);
             }
             any = true;
@@ -214,7 +245,7 @@ impl Scoreboard {
         if record.fate == Fate::InFlight {
             record.fate = Fate::Lost;
             self.lost_bytes += record.len();
-            self.lost_from = self.lost_from.min(record.start);
+            self.lost.insert(record.start);
         }
     }
 
@@ -222,7 +253,7 @@ impl Scoreboard {
     pub(crate) fn mark_first_lost(&mut self, mss: u64) {
         if let Some(first) = self.records.front() {
             let end = first.start + mss;
-            split_at(&mut self.records, end);
+            split_at(&mut self.records, &mut self.lost, end);
             self.mark_lost(0);
         }
     }
@@ -252,6 +283,7 @@ impl Scoreboard {
     pub(crate) fn unmark_lost(&mut self) {
         if self.lost_bytes > 0 {
             for record in &mut self.records {
+                work::step();
                 if record.fate == Fate::Lost {
                     record.fate = Fate::InFlight;
                     self.order.push_back(Transmission {
@@ -262,32 +294,28 @@ impl Scoreboard {
                 }
             }
             self.lost_bytes = 0;
+            self.lost.clear();
             // They are older than what was sent after them.
             self.order.make_contiguous().sort_by_key(|transmission| transmission.sent_ns);
         }
     }
 
     /// The first lost record.
-    pub(crate) fn first_lost(&mut self) -> Option<Sent> {
-        if self.lost_bytes == 0 {
-            self.lost_from = u64::MAX;
-            return None;
-        }
-        let from = self.index_of(self.lost_from);
-        let lost = self.records.range(from..).find(|record| record.fate == Fate::Lost).copied();
-        self.lost_from = lost.map_or(u64::MAX, |lost| lost.start);
-        lost
+    pub(crate) fn first_lost(&self) -> Option<Sent> {
+        self.records.get(self.index_of(*self.lost.first()?)).copied()
     }
 
     /// The part from `start`, where a record begins, to `end` was sent again.
     pub(crate) fn retransmit(&mut self, start: u64, end: u64, now_ns: u64) {
-        let mut index = split_at(&mut self.records, start);
-        split_at(&mut self.records, end);
+        let mut index = split_at(&mut self.records, &mut self.lost, start);
+        split_at(&mut self.records, &mut self.lost, end);
         while let Some(record) = self.records.get_mut(index)
             && record.end <= end
         {
+            work::step();
             if record.fate == Fate::Lost {
                 self.lost_bytes -= record.len();
+                self.lost.remove(&record.start);
                 record.fate = Fate::InFlight;
             }
             record.sent_ns = now_ns;
@@ -302,18 +330,30 @@ impl Scoreboard {
         *self = Self::default();
     }
 
+    /// What `SO_SNDBUF` is compared with, beside the data: single bytes in packets of their own are not free.
+    pub(crate) fn accounted_bytes(&self) -> usize {
+        self.records.len() * (size_of::<Sent>() + size_of::<Transmission>())
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.records.capacity() * size_of::<Sent>() + self.order.capacity() * size_of::<Transmission>()
+        self.records.capacity() * size_of::<Sent>()
+            + self.order.capacity() * size_of::<Transmission>()
+            + self.lost.len() * size_of::<u64>()
     }
 }
 
 /// Cuts the record that has `position` in its middle, and returns the index of the first record at or after it.
-fn split_at(records: &mut VecDeque<Sent>, position: u64) -> usize {
+fn split_at(records: &mut VecDeque<Sent>, lost: &mut BTreeSet<u64>, position: u64) -> usize {
     let index = records.partition_point(|record| record.end <= position);
     match records.get_mut(index) {
         Some(record) if record.start < position => {
             let second = Sent { start: position, ..*record };
             record.end = position;
+            if second.fate == Fate::Lost {
+                lost.insert(position);
+            }
+            // So many are moved.
+            work::steps(index.min(records.len() - index) as u64);
             records.insert(index + 1, second);
             index + 1
         }

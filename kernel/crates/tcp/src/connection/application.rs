@@ -60,9 +60,14 @@ impl Connection {
     /// Room in the send buffer, in bytes.
     pub(super) fn send_room(&self) -> usize {
         let limit = self.options.send_buffer.bytes() as usize;
-        let by_buffer = limit.saturating_sub(self.buffer.accounted_bytes());
+        let by_buffer = limit.saturating_sub(self.queued_bytes());
         let unsent = self.unsent_bytes();
         by_buffer.min((self.options.notsent_low_water as usize).saturating_sub(unsent))
+    }
+
+    /// What `SO_SNDBUF` is compared with: data, and the books that are kept of it (Linux's `sk_wmem_queued`).
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.buffer.accounted_bytes() + self.board.accounted_bytes()
     }
 
     fn after_writing(

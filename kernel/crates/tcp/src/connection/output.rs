@@ -21,6 +21,9 @@ const TINY_WINDOW: u64 = 536;
 /// How long a cork, or `MSG_MORE`, holds back less than a full segment (`tcp(7)`).
 const CORK_NS: u64 = 200_000_000;
 
+/// Small packets that may always be in flight, with `TCP_NODELAY`.
+const MOST_SMALL_PACKETS: u64 = 1024;
+
 /// How useless segments are answered at most (Linux's `tcp_invalid_ratelimit`).
 const CHALLENGE_INTERVAL_NS: u64 = 500_000_000;
 
@@ -273,11 +276,18 @@ impl Connection {
         if self.is_corked() {
             return false;
         }
-        self.options.nodelay
+        self.options.nodelay && self.may_send_one_more()
             || self.fin.is_some()
             || self.urgent_end > self.next
             || self.board.is_empty()
             || self.small_end <= self.unacknowledged
+    }
+
+    /// Whether small packets in flight are not too many: what does not go out at once goes out together. Linux counts
+    /// its congestion window in packets, and is stricter.
+    fn may_send_one_more(&self) -> bool {
+        let window = self.congestion.window() / u64::from(self.mss).max(1);
+        (self.board.records() as u64) < window.max(MOST_SMALL_PACKETS)
     }
 
     /// Sends new data up to `end`, and the FIN if it follows. Whether anything went out.

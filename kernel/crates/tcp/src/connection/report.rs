@@ -102,7 +102,7 @@ impl Connection {
     /// A third of the buffer is free (Linux's `sk_stream_is_writeable`).
     fn is_writable(&self) -> bool {
         let limit = self.options.send_buffer.bytes() as usize;
-        let queued = self.buffer.accounted_bytes();
+        let queued = self.queued_bytes();
         limit.saturating_sub(queued) >= queued / 2
             && queued < limit
             && self.unsent_bytes() < self.options.notsent_low_water as usize

@@ -5,6 +5,7 @@ use std::{vec, vec::Vec};
 use proptest::prelude::*;
 
 use super::*;
+use crate::work::counted;
 
 fn byte(position: u64) -> u8 {
     (position * 7 + (position >> 8)) as u8
@@ -94,6 +95,7 @@ proptest! {
             let memory: usize =
                 queue.packets.iter().chain(queue.ahead.values()).map(|packet| packet.memory_bytes()).sum();
             prop_assert_eq!(queue.memory_bytes(), memory);
+            prop_assert_eq!(queue.ahead_bytes, queue.ahead.values().map(|packet| packet.len()).sum::<usize>());
             let readable: usize = queue.packets.iter().map(|packet| packet.len()).sum();
             prop_assert_eq!(queue.readable(), readable);
             if limit != usize::MAX {
@@ -154,4 +156,81 @@ fn copying_together_takes_no_more_memory() {
     assert!(queue.memory_bytes() <= before, "{} {before}", queue.memory_bytes());
     assert_eq!(queue.insert(0, packet(0, 40), usize::MAX), Placed::InOrder);
     assert_eq!(queue.next(), 1040);
+}
+
+/// What inserting these ranges costs, in steps for each, with a buffer of this size.
+fn steps_for_each(limit: usize, ranges: impl Iterator<Item = (u64, usize)>) -> u64 {
+    frames::host::init();
+    let mut queue = ReceiveQueue::new(0);
+    let mut count = 0;
+    let steps = counted(|| {
+        for (start, len) in ranges {
+            count += 1;
+            queue.insert(start, packet(start, len), limit);
+            assert!(queue.memory_bytes() < limit.saturating_add(4 * PAGE_SIZE));
+        }
+    });
+    assert!(count >= 20_000);
+    steps / count
+}
+
+#[test]
+fn tiny_segments_ahead_of_order_cost_a_bounded_number_of_steps() {
+    const LIMIT: usize = 4 << 20;
+    const COUNT: u64 = 40_000;
+    // As the buffer never overflows, each is looked at when it is copied together, and when it goes.
+    assert_eq!(steps_for_each(usize::MAX, (0..COUNT).map(|n| (10 + 3 * n, 2))), 0);
+    // The buffer is full long before the end; 8192 of them fit.
+    let apart = |n: u64| (10 + 3 * n, 2);
+    let side_by_side = |n: u64| (10 + 2 * n, 2);
+    let alternating = |n: u64| if n.is_multiple_of(2) { apart(n) } else { apart(COUNT * 2 - n) };
+    // A generator of Lehmer's, for places that jump about.
+    let jumping = |n: u64| apart(n * 48_271 % 2_147_483_647 % COUNT);
+    let overlapping = |n: u64| (10 + 3 * (n * 48_271 % COUNT), 1 + (n % 90) as usize);
+    for (name, steps) in [
+        ("apart", steps_for_each(LIMIT, (0..COUNT).map(apart))),
+        ("backwards", steps_for_each(LIMIT, (0..COUNT).rev().map(apart))),
+        ("side by side", steps_for_each(LIMIT, (0..COUNT).map(side_by_side))),
+        ("side by side, backwards", steps_for_each(LIMIT, (0..COUNT).rev().map(side_by_side))),
+        ("alternating", steps_for_each(LIMIT, (0..COUNT).map(alternating))),
+        ("jumping", steps_for_each(LIMIT, (0..COUNT).map(jumping))),
+        ("overlapping", steps_for_each(LIMIT, (0..COUNT).map(overlapping))),
+    ] {
+        assert!(steps <= 12, "{name}: {steps} steps for each segment");
+    }
+}
+
+#[test]
+fn a_full_buffer_that_nobody_reads_costs_little() {
+    frames::host::init();
+    let mut queue = ReceiveQueue::new(0);
+    // Single bytes in order, apart enough not to be put together by being copied into each other's heads.
+    let steps = counted(|| {
+        for position in 0..60_000 {
+            let page = PageRef::new_zeroed().unwrap();
+            page.write(0, &[byte(position)]);
+            let mut packet = Packet::new();
+            packet.push(Fragment::new(page, 0, 1)).unwrap();
+            queue.insert(position, Box::new(packet), 1 << 20);
+        }
+    });
+    assert!(steps / 60_000 <= 12, "{steps}");
+    // An urgent pointer beyond what is there is not searched for.
+    assert_eq!(counted(|| assert_eq!(queue.byte_at(queue.next()), None)), 0);
+}
+
+#[test]
+fn what_is_ahead_gives_way_to_what_is_in_order() {
+    frames::host::init();
+    let limit = 64 << 10;
+    let mut queue = ReceiveQueue::new(0);
+    for n in 0..10_000 {
+        queue.insert(10_000 + 3 * n, packet(10_000 + 3 * n, 2), limit);
+    }
+    assert!(queue.memory_bytes() >= limit);
+    for start in (0..10_000).step_by(1000) {
+        assert_eq!(queue.insert(start, packet(start, 1000), limit), Placed::InOrder);
+    }
+    assert!(queue.memory_bytes() < limit + 4 * PAGE_SIZE);
+    assert!(queue.next() >= 10_000);
 }

@@ -1,10 +1,11 @@
 extern crate std;
 
-use std::vec::Vec;
+use std::{collections::BTreeSet, vec::Vec};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::work::counted;
 
 const MSS: u64 = 10;
 
@@ -122,6 +123,8 @@ proptest! {
                 .flat_map(|sent| (sent.start..sent.end).map(|_| Byte { sent_ns: sent.sent_ns, fate: sent.fate }))
                 .collect();
             prop_assert_eq!(&bytes, &model);
+            let lost = board.records.iter().filter(|sent| sent.fate == Fate::Lost).map(|sent| sent.start);
+            prop_assert_eq!(lost.collect::<BTreeSet<_>>(), board.lost.clone());
             let count = |fate| model.iter().filter(|byte| byte.fate == fate).count() as u64;
             prop_assert_eq!(board.total_bytes(), next - una);
             prop_assert_eq!((board.sacked_bytes(), board.lost_bytes()), (count(Fate::Sacked), count(Fate::Lost)));
@@ -138,4 +141,78 @@ fn single_bytes_make_no_records() {
         board.sack(at, at + 1, 1000, |_| panic!("less than a segment"));
     }
     assert_eq!(board.records.len(), 1);
+}
+
+/// A board with so many packets of 100 bytes in flight.
+fn in_flight(packets: u64) -> Scoreboard {
+    let mut board = Scoreboard::default();
+    for n in 0..packets {
+        board.send(n * 100, n * 100 + 100, n);
+    }
+    board
+}
+
+#[test]
+fn selective_acknowledgements_cost_a_bounded_number_of_steps() {
+    const PACKETS: u64 = 30_000;
+    // Every second packet, from the end.
+    let mut board = in_flight(PACKETS);
+    let steps = counted(|| {
+        for n in (0..PACKETS).rev().step_by(2) {
+            board.sack(n * 100, n * 100 + 100, 100, |_| {});
+        }
+    });
+    assert!(steps <= 2 * PACKETS, "{steps}");
+    // Large packets, cut wherever that is possible.
+    let mut board = Scoreboard::default();
+    for n in 0..200 {
+        board.send(n * 64_000, n * 64_000 + 64_000, n);
+    }
+    let mut acknowledgements = 0;
+    let steps = counted(|| {
+        for at in (0..200 * 64_000).step_by(200) {
+            let at = at * 48_271 % (200 * 64_000);
+            board.sack(at, at + 100, 100, |_| {});
+            acknowledgements += 1;
+        }
+    });
+    assert!(board.records.len() <= MOST_PIECES + 2, "{}", board.records.len());
+    // Only cuts are dear, and there are not many.
+    assert!(steps <= MOST_PIECES as u64 * MOST_PIECES as u64 / 4 + 2 * acknowledgements, "{steps}");
+    let again = counted(|| {
+        for at in (0..200 * 64_000).step_by(300) {
+            board.sack(at, at + 100, 100, |_| {});
+        }
+    });
+    assert!(again <= 2 * acknowledgements, "{again}");
+}
+
+#[test]
+fn what_was_lost_first_is_found_without_a_search() {
+    const PACKETS: u64 = 30_000;
+    let mut board = in_flight(PACKETS);
+    // What was sent last is lost and stays so; at the front, one after the other is lost and repaired.
+    board.mark_lost_where(|sent| sent.start >= (PACKETS - 1) * 100);
+    let steps = counted(|| {
+        for n in 0..PACKETS - 1 {
+            let (oldest, any) = board.mark_lost_by_time(|sent_ns, _| sent_ns <= n);
+            assert!(any && oldest.is_some());
+            let lost = board.first_lost().unwrap();
+            assert_eq!(lost.start, n * 100);
+            board.retransmit(lost.start, lost.end, PACKETS + n);
+        }
+    });
+    assert!(steps <= 10 * PACKETS, "{steps}");
+}
+
+#[test]
+fn a_large_packet_is_lost_in_one_go() {
+    let mut board = Scoreboard::default();
+    board.send(0, 60_000, 1);
+    for at in (0..60_000).step_by(200) {
+        board.sack(at, at + 100, 100, |_| {});
+    }
+    let steps = counted(|| assert!(board.mark_lost_by_time(|_, _| true).1));
+    assert!(steps <= 1800, "{steps}");
+    assert_eq!(board.lost_bytes(), 30_000);
 }
