@@ -35,6 +35,9 @@ pub struct OutputOptions {
     pub path_mtu_discovery: PathMtuDiscovery,
     /// Whether members on this machine get a multicast packet, too.
     pub multicast_loop: MulticastLoop,
+    /// How large fragments are at most, headers of IP included, and packets that must not be fragmented, though the
+    /// path may take larger ones (`IPV6_MTU`). What the path takes whole is not cut for that, as by Linux.
+    pub most_bytes: Option<u32>,
 }
 
 impl OutputOptions {
@@ -47,6 +50,7 @@ impl OutputOptions {
             flow_label: 0,
             path_mtu_discovery: PathMtuDiscovery::Want,
             multicast_loop: MulticastLoop::On,
+            most_bytes: None,
         }
     }
 }
@@ -197,7 +201,12 @@ impl Stack {
         let mtu = match options.path_mtu_discovery {
             PathMtuDiscovery::Want | PathMtuDiscovery::Do => route.mtu,
             PathMtuDiscovery::Dont | PathMtuDiscovery::Probe => route.link.mtu(route.family()),
-        } as usize;
+        };
+        let fragment_bytes = options.most_bytes.map_or(mtu, |most| most.min(mtu)) as usize;
+        let mtu = match options.path_mtu_discovery {
+            PathMtuDiscovery::Want | PathMtuDiscovery::Dont => mtu as usize,
+            PathMtuDiscovery::Do | PathMtuDiscovery::Probe => fragment_bytes,
+        };
         let header_bytes = template.header_bytes();
         let fits = |packet: &Packet| {
             let len = packet.len();
@@ -237,7 +246,7 @@ impl Stack {
                     finish(self, route, &template, &mut packet)?;
                     packets.push(packet);
                 } else {
-                    self.fragment(&template, options, mtu, packet, packets)?;
+                    self.fragment(&template, options, fragment_bytes, packet, packets)?;
                 }
             }
         }

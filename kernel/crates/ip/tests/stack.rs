@@ -97,6 +97,30 @@ fn too_large_packets_are_refused_where_they_must_not_be_cut() {
 }
 
 #[test]
+fn fragments_are_no_larger_than_asked() {
+    let mut net = net(2, 1500);
+    let to: IpAddr = net.hosts[1].address_v6(Ipv6Addr::is_unicast_link_local).unwrap().into();
+    let options = OutputOptions { most_bytes: Some(1280), ..OutputOptions::new(protocol::UDP) };
+    // What the link takes whole, and what it does not.
+    for (len, fragments) in [(1400, 0), (3000, 3)] {
+        let data = udp(len);
+        let before = net.hosts[0].stack.ipv6_counters().fragments_created;
+        net.log.clear();
+        net.hosts[0].send(to, options, &data).unwrap();
+        net.settle();
+        assert_eq!(net.hosts[0].stack.ipv6_counters().fragments_created - before, fragments);
+        let got: Vec<_> = net.hosts[1].datagrams(protocol::UDP).into_iter().map(|(_, bytes)| bytes).collect();
+        assert_eq!(got, [data]);
+        net.hosts[1].upper.datagrams.lock().unwrap().clear();
+        let most = net.log.iter().map(|frame| frame.len()).max();
+        assert_eq!(most, Some(14 + if fragments > 0 { 1280 } else { 1440 }));
+    }
+    let options = OutputOptions { path_mtu_discovery: PathMtuDiscovery::Do, ..options };
+    assert_eq!(net.hosts[0].send(to, options, &udp(1240)), Ok(()));
+    assert_eq!(net.hosts[0].send(to, options, &udp(1241)), Err(Errno::EMSGSIZE));
+}
+
+#[test]
 fn a_neighbour_that_is_not_there_is_reported() {
     let mut net = net(1, 1500);
     net.hosts[0].send(v4(77), OutputOptions::new(protocol::UDP), &udp(30)).unwrap();

@@ -43,6 +43,8 @@ pub(crate) struct SendControl {
     pub(crate) dont_fragment: Option<bool>,
     /// Bytes of each datagram that the data are cut into (`UDP_SEGMENT`).
     pub(crate) segment_bytes: Option<u16>,
+    /// Over IPv6, no checksum is made (`UDP_NO_CHECK6_TX`): the socket's, no control data say so.
+    pub(crate) omits_checksum6: bool,
 }
 
 /// One piece of control data, as the application passed it.

@@ -90,6 +90,11 @@ impl Destination {
         Ok(Self { endpoint, route, source, options })
     }
 
+    /// Bytes of the largest packet that is not cut into fragments.
+    pub(crate) fn most_bytes(&self) -> u32 {
+        self.options.most_bytes.map_or(self.route.mtu, |most| most.min(self.route.mtu))
+    }
+
     /// Sends packets that begin with the transport's header.
     pub(crate) fn send(&self, core: &SocketCore, packets: &mut Vec<Box<Packet>>) -> Result<(), Errno> {
         core.net.ip.output(&self.route, self.source, self.endpoint.address, self.options, packets)
@@ -124,6 +129,7 @@ impl Wants {
                 IpAddr::V6(_) => {
                     let ip = &all.ipv6;
                     options.tos = ip.traffic_class;
+                    options.most_bytes = (ip.fragment_size != 0).then_some(ip.fragment_size);
                     options.path_mtu_discovery = if ip.dont_fragment {
                         PathMtuDiscovery::Do
                     } else {

@@ -19,7 +19,7 @@ use ksync::Mutex;
 use netchannels::{Arm, Channel, Consumer, FlowKey, Headers, Interest, Receiver, Transport};
 use packet::Packet;
 
-use super::{Inner, UdpSocket, deliver::Facts, header};
+use super::{Bad, Inner, UdpSocket, deliver::Facts, header};
 use crate::{
     Binding, Deferred, Endpoint, Family, Flow, Incoming, Net, Phase, SocketCore, datagram::READABLE,
 };
@@ -91,6 +91,9 @@ impl UdpSocket {
             Ok(udp) => udp,
             Err(bad) => return self.core.net.udp_counters(family).bad(bad),
         };
+        if !inner.options.takes(&udp, family) {
+            return self.core.net.udp_counters(family).bad(Bad::Checksum);
+        }
         self.core.net.ip.count_delivered(headers.destination, 1);
         let incoming = Incoming {
             local: (headers.destination, udp.destination_port),

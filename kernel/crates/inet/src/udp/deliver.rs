@@ -9,8 +9,8 @@ use packet::Packet;
 use vfs::PollEvents;
 
 use super::{
-    UdpSocket,
-    header::{self, HEADER},
+    Bad, UdpSocket,
+    header::{self, HEADER, Header},
 };
 use crate::{
     Endpoint, Family, Incoming, Net, Phase, Timestamps,
@@ -46,6 +46,7 @@ pub fn deliver(net: &Arc<Net>, mut datagram: Datagram) -> Claim {
         for taker in net.udp_ports.lookup_all(&incoming) {
             if let Some(socket) = taker.upgrade()
                 && socket.core.wants_group(datagram.destination, datagram.source, datagram.interface)
+                && socket.takes(&header, family)
             {
                 socket.take_datagram(&facts, &incoming, datagram.packet.clone());
             }
@@ -53,8 +54,14 @@ pub fn deliver(net: &Arc<Net>, mut datagram: Datagram) -> Claim {
         return Claim::Claimed;
     }
     match net.udp_ports.lookup(&incoming, Phase::Bound).and_then(|taker| taker.upgrade()) {
-        Some(socket) => socket.take_datagram(&facts, &incoming, datagram.packet),
-        None => {
+        Some(socket) if socket.takes(&header, family) => {
+            socket.take_datagram(&facts, &incoming, datagram.packet);
+        }
+        // RFC 8200, 8.1, where there is no socket that says otherwise.
+        found if found.is_some() || family == Family::V6 && !header.has_checksum => {
+            net.udp_counters(family).bad(Bad::Checksum);
+        }
+        _ => {
             net.udp_counters(family).no_port();
             net.ip.port_unreachable(&datagram);
         }
@@ -83,6 +90,11 @@ impl Facts {
 }
 
 impl UdpSocket {
+    /// Whether it takes a datagram with this header.
+    fn takes(&self, header: &Header, family: Family) -> bool {
+        header.has_checksum || self.inner.lock().options.takes(header, family)
+    }
+
     /// Puts a datagram, whose header has been read, into the inbox.
     fn take_datagram(&self, facts: &Facts, incoming: &Incoming, packet: Box<Packet>) {
         self.take_in(self.arrived(facts, incoming, packet));

@@ -18,6 +18,9 @@ pub struct Header {
     pub destination_port: u16,
     /// Of header and data.
     pub len: usize,
+    /// Whether its sender has made one: IPv4 leaves that to it (RFC 768), IPv6 allows it for tunnels only
+    /// (RFC 6935), so that the socket is asked.
+    pub has_checksum: bool,
 }
 
 /// What is wrong with a datagram.
@@ -57,7 +60,7 @@ pub fn write(packet: &mut Packet, source: (IpAddr, u16), destination: (IpAddr, u
     packet.checksum = Checksum::Partial { start: 0, offset: CHECKSUM_OFFSET as u16 };
 }
 
-/// Switches the checksum off (`SO_NO_CHECK`, IPv4 only).
+/// Switches the checksum off (`SO_NO_CHECK`, `UDP_NO_CHECK6_TX`).
 pub fn without_checksum(packet: &mut Packet) {
     packet.head_mut()[CHECKSUM_OFFSET..HEADER].fill(0);
     packet.checksum = Checksum::Unverified;
@@ -77,18 +80,15 @@ pub fn read(packet: &mut Packet, source: IpAddr, destination: IpAddr) -> Result<
     let has_padding = packet.len() > len;
     packet.truncate(len);
     let is_open = matches!(packet.checksum, Checksum::Unverified) || has_padding;
-    // None was made, which IPv4 allows (RFC 768) and IPv6 does not (RFC 8200, 8.1).
-    if word(CHECKSUM_OFFSET) == 0 && matches!(packet.checksum, Checksum::Unverified) {
-        return if source.is_ipv4() { Ok(header(word, len)) } else { Err(Bad::Checksum) };
-    }
-    if is_open && matches!(packet.checksum, Checksum::Unverified) && !sums_up(packet, source, destination) {
+    let has_checksum = word(CHECKSUM_OFFSET) != 0 || !matches!(packet.checksum, Checksum::Unverified);
+    if has_checksum
+        && is_open
+        && matches!(packet.checksum, Checksum::Unverified)
+        && !sums_up(packet, source, destination)
+    {
         return Err(Bad::Checksum);
     }
-    Ok(header(word, len))
-}
-
-fn header(word: impl Fn(usize) -> u16, len: usize) -> Header {
-    Header { source_port: word(0), destination_port: word(2), len }
+    Ok(Header { source_port: word(0), destination_port: word(2), len, has_checksum })
 }
 
 fn sums_up(packet: &Packet, source: IpAddr, destination: IpAddr) -> bool {
@@ -120,12 +120,13 @@ mod tests {
         let mut bytes = alloc::vec![0x0f, 0xa0, 0, 53, 0, 10];
         bytes.extend(checksum.to_be_bytes());
         bytes.extend(b"hi");
-        let good = Header { source_port: 4000, destination_port: 53, len: 10 };
+        let good = Header { source_port: 4000, destination_port: 53, len: 10, has_checksum: true };
         assert_eq!(read(&mut Packet::from_head(&bytes), source, destination), Ok(good));
         bytes[9] ^= 1;
         assert_eq!(read(&mut Packet::from_head(&bytes), source, destination), Err(Bad::Checksum));
         bytes[6..8].fill(0);
-        assert_eq!(read(&mut Packet::from_head(&bytes), source, destination), Ok(good));
+        let unchecked = Header { has_checksum: false, ..good };
+        assert_eq!(read(&mut Packet::from_head(&bytes), source, destination), Ok(unchecked));
         bytes[5] = 11;
         assert_eq!(read(&mut Packet::from_head(&bytes), source, destination), Err(Bad::Length));
         bytes[5] = 7;

@@ -13,7 +13,8 @@ use linux_abi::{
     socket::SOL_SOCKET,
 };
 
-use super::UdpSocket;
+use super::{UdpSocket, header::Header};
+use crate::Family;
 use crate::socket_core::{number, read_number};
 
 /// Options of `SOL_UDP`.
@@ -27,6 +28,14 @@ pub struct UdpOptions {
     pub takes_merged: bool,
     /// `UDP_NO_CHECK6_TX`, `UDP_NO_CHECK6_RX`
     pub no_check6: [bool; 2],
+}
+
+impl UdpOptions {
+    /// Whether a datagram with this header is taken: one of IPv6 without a checksum only if `UDP_NO_CHECK6_RX` says so
+    /// (`__udp6_lib_rcv`).
+    pub(super) fn takes(&self, header: &Header, family: Family) -> bool {
+        header.has_checksum || family == Family::V4 || self.no_check6[1]
+    }
 }
 
 impl UdpSocket {

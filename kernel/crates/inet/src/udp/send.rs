@@ -48,6 +48,7 @@ impl UdpSocket {
         }
         let mut control = SendControl::decode(&self.core, &options.control, to.address)?;
         control.segment_bytes = control.segment_bytes.or(Some(inner.options.segment_bytes));
+        control.omits_checksum6 = inner.options.no_check6[0];
         if inner.options.corked || options.flags.contains(MessageFlags::MORE) {
             inner.corked = Some(Corked { to, control, data: Vec::new() });
             return self.send_corked(inner, src, options.flags);
@@ -109,6 +110,12 @@ impl UdpSocket {
         let len = src.remaining();
         let is_ipv4 = destination.endpoint.address.is_ipv4();
         let ip_header = if is_ipv4 { IPV4_HEADER } else { 0 };
+        let no_check =
+            if is_ipv4 { self.core.has_switch(Switches::NO_CHECK) } else { control.omits_checksum6 };
+        if no_check && control.segment_bytes.is_some_and(|bytes| bytes > 0) {
+            // As `udp_send_skb` and `udp_v6_send_skb`: who cuts makes the sums.
+            return Err(Errno::EINVAL);
+        }
         let segment = match control.segment_bytes.map_or(0, usize::from) {
             0 => len,
             bytes if bytes >= len => len,
@@ -117,7 +124,7 @@ impl UdpSocket {
                 if len > bytes * SEGMENTS_MAX {
                     return Err(Errno::EINVAL);
                 }
-                if bytes + headers > destination.route.mtu as usize {
+                if bytes + headers > destination.most_bytes() as usize {
                     return Err(Errno::EINVAL);
                 }
                 bytes
@@ -128,7 +135,6 @@ impl UdpSocket {
             return Err(Errno::EMSGSIZE);
         }
         let local_port = self.core.endpoints().local.port;
-        let no_check = self.core.has_switch(Switches::NO_CHECK) && is_ipv4;
         let mut packets = Vec::new();
         loop {
             let part = segment.min(src.remaining());
