@@ -48,6 +48,50 @@ static void show(const char *path) {
     TEXT(path, all ? all : "none");
 }
 
+// A number of a table whose first line has the names of the columns, and whose second line has the values.
+static long column(const char *path, const char *group, const char *name) {
+    char *names = strstr(read_all(path), group), *values = names ? strchr(names, '\n') : NULL;
+    if (!values)
+        return -1;
+    *values++ = 0;
+    values[strcspn(values, "\n")] = 0;
+    char *rest_of_names, *rest_of_values;
+    char *a = strtok_r(names, " ", &rest_of_names), *b = strtok_r(values, " ", &rest_of_values);
+    while (a && b && strcmp(a, name)) {
+        a = strtok_r(NULL, " ", &rest_of_names);
+        b = strtok_r(NULL, " ", &rest_of_values);
+    }
+    return a && b ? atol(b) : -1;
+}
+
+static long tcp_count(const char *name) {
+    return column("/proc/net/snmp", "Tcp: ", name);
+}
+
+static void tcp_counters(void) {
+    int listener = socket(AF_INET, SOCK_STREAM, 0), client = socket(AF_INET, SOCK_STREAM, 0);
+    REQUIRE(v4_bind(listener, INADDR_LOOPBACK, 0) == 0 && listen(listener, 5) == 0);
+    long resets = tcp_count("EstabResets"), sent = tcp_count("OutSegs");
+    REQUIRE(v4_connect(client, INADDR_LOOPBACK, port_of(listener)) == 0);
+    int server = accept(listener, NULL, NULL);
+    REQUIRE(server >= 0);
+    IS("both ends are established", tcp_count("CurrEstab") >= 2);
+    IS("segments were sent", tcp_count("OutSegs") > sent);
+    IS("retransmissions are counted", tcp_count("RetransSegs") >= 0);
+    REQUIRE(write(client, "x", 1) == 1 && await_input(server) == 1);
+    // With something unread, the end is a reset.
+    close(server);
+    IS("the client hears of it", await_input(client) == 1);
+    close(client);
+    close(listener);
+    IS("a reset of what was established", tcp_count("EstabResets") > resets);
+    for (const char *const *name = (const char *const[]){"SyncookiesSent", "ListenOverflows", "TCPTimeouts",
+                                                         "TCPLossProbes", "DelayedACKs", "TCPSynRetrans",
+                                                         "TCPOFOQueue", "TCPAbortOnTimeout", NULL};
+         *name; name++)
+        IS(*name, column("/proc/net/netstat", "TcpExt: ", *name) >= 0);
+}
+
 int main(void) {
     first_line("/proc/net/udp");
     first_line("/proc/net/tcp");
@@ -85,6 +129,7 @@ int main(void) {
     line_with("the loopback", "/proc/net/dev", "lo:", 7);
     IS("sockstat counts", read_all("/proc/net/sockstat") && strstr(text, "TCP: inuse "));
     IS("snmp counts", read_all("/proc/net/snmp") && strstr(text, "\nUdp: InDatagrams NoPorts InErrors OutDatagrams"));
+    tcp_counters();
     show("/proc/sys/net/ipv4/ip_local_port_range");
     show("/proc/sys/net/ipv4/ip_default_ttl");
     show("/sys/class/net/lo/mtu");

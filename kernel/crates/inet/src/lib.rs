@@ -53,6 +53,7 @@ pub use raw::{RawMode, RawSocket};
 pub use report::Report;
 pub use socket_core::{BufferLock, Common, Endpoints, Options, SocketCore, Switches, Timeout, Timestamps};
 pub use stream::{TcpCounters, TcpMemory, TcpSocket, TimeWaitFlow, TimeWaits};
+pub use tcp::Event;
 pub use transport::Transports;
 pub use udp::UdpSocket;
 pub use worker::{Deferred, SlowPathFull, Worker};

@@ -265,6 +265,8 @@ pub enum NetworkFile {
     Igmp6,
     /// Routes of IPv6.
     Ipv6Route,
+    /// More counters of TCP.
+    Netstat,
     /// Routes of IPv4.
     Route,
     /// Counters.

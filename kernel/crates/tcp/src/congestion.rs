@@ -1,8 +1,10 @@
 //! Congestion control: how much may be in flight (RFC 5681, RFC 9438), in bytes.
 
 mod cubic;
+mod hystart;
 
 use cubic::Cubic;
+use hystart::{Advice, HyStart};
 
 /// Congestion control algorithms, as `TCP_CONGESTION` names them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,12 +69,32 @@ pub(crate) struct Congestion {
     threshold: u64,
     mss: u64,
     growth: Growth,
+    hystart: HyStart,
+}
+
+/// An acknowledgement that lets the window grow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Acknowledgement {
+    pub(crate) now_ns: u64,
+    /// Bytes that came through.
+    pub(crate) bytes: u64,
+    /// The stream is acknowledged up to here, and sent up to there.
+    pub(crate) position: u64,
+    pub(crate) next: u64,
+    /// The smoothed round-trip time.
+    pub(crate) rtt_ns: u64,
 }
 
 impl Congestion {
     pub(crate) fn new(algorithm: Algorithm, mss: u32) -> Self {
         let mss = u64::from(mss);
-        Self { window: INITIAL_SEGMENTS * mss, threshold: u64::MAX, mss, growth: Growth::new(algorithm) }
+        Self {
+            window: INITIAL_SEGMENTS * mss,
+            threshold: u64::MAX,
+            mss,
+            growth: Growth::new(algorithm),
+            hystart: HyStart::default(),
+        }
     }
 
     /// The congestion window.
@@ -100,11 +122,38 @@ impl Congestion {
         self.window = self.window.max(mss);
     }
 
-    /// `acknowledged` bytes came through, and the window was what kept more from being sent.
-    pub(crate) fn acknowledged(&mut self, now_ns: u64, mut acknowledged: u64, rtt_ns: u64) {
+    /// A round-trip time was measured.
+    pub(crate) fn round_trip(&mut self, rtt_ns: u64) {
+        if self.is_first_slow_start() {
+            self.hystart.sample(rtt_ns);
+        }
+    }
+
+    /// Nothing was lost yet.
+    fn is_first_slow_start(&self) -> bool {
+        self.threshold == u64::MAX
+    }
+
+    /// Something came through, and the window was what kept more from being sent.
+    pub(crate) fn acknowledged(&mut self, acknowledgement: Acknowledgement) {
+        let Acknowledgement { now_ns, bytes, position, next, rtt_ns } = acknowledgement;
+        let mut acknowledged = bytes;
         if self.window < self.threshold {
-            let step = acknowledged.min(self.threshold - self.window);
+            let mut growth = acknowledged;
+            if self.is_first_slow_start() {
+                match self.hystart.acknowledged(position, next) {
+                    Advice::Grow { divisor } => growth /= divisor,
+                    Advice::Leave => {
+                        self.threshold = self.window;
+                        return;
+                    }
+                }
+            }
+            let step = growth.min(self.threshold - self.window);
             self.window = (self.window + step).min(MAX_WINDOW);
+            if self.window < self.threshold {
+                return;
+            }
             acknowledged -= step;
             if acknowledged == 0 {
                 return;
@@ -167,6 +216,11 @@ mod tests {
 
     const MSS: u32 = 1000;
 
+    fn acknowledge(congestion: &mut Congestion, bytes: u64) {
+        let acknowledgement = Acknowledgement { now_ns: 0, bytes, position: 0, next: 0, rtt_ns: 1 };
+        congestion.acknowledged(acknowledgement);
+    }
+
     #[test]
     fn names_lead_back() {
         for algorithm in Algorithm::ALL {
@@ -179,13 +233,13 @@ mod tests {
     fn slow_start_doubles_and_reno_adds_one_segment_per_window() {
         let mut congestion = Congestion::new(Algorithm::Reno, MSS);
         assert_eq!(congestion.window(), 10_000);
-        congestion.acknowledged(0, 10_000, 1);
+        acknowledge(&mut congestion, 10_000);
         assert_eq!(congestion.window(), 20_000);
         let before = congestion.reduce();
         assert_eq!(congestion.threshold(), 10_000);
         congestion.set_window(10_000);
         for _ in 0..10 {
-            congestion.acknowledged(0, 1_000, 1);
+            acknowledge(&mut congestion, 1_000);
         }
         assert!((10_900..=11_000).contains(&congestion.window()), "{}", congestion.window());
         congestion.undo(before);
@@ -195,7 +249,7 @@ mod tests {
     #[test]
     fn idling_leads_back_to_the_initial_window() {
         let mut congestion = Congestion::new(Algorithm::Cubic, MSS);
-        congestion.acknowledged(0, 70_000, 1);
+        acknowledge(&mut congestion, 70_000);
         assert_eq!(congestion.window(), 80_000);
         congestion.idle(2_500, 1_000);
         assert_eq!(congestion.window(), 20_000);

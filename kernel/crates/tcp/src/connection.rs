@@ -7,6 +7,7 @@
 mod acknowledge;
 mod application;
 mod create;
+mod events;
 mod input;
 mod output;
 mod recovery;
@@ -20,6 +21,7 @@ use linux_abi::Errno;
 use packet::Packet;
 
 pub(crate) use create::{Handshake, announced_mss, default_mss, initial_window, receive_shift};
+pub use events::{Event, Events};
 use recovery::{Rack, Recovery};
 pub(crate) use timer::SYN_ACK_RETRIES;
 use timer::Timers;
@@ -266,6 +268,7 @@ pub struct Connection {
     was_established: bool,
     time_wait: Option<TimeWait>,
     counters: Counters,
+    events: Events,
 }
 
 impl Connection {
@@ -318,6 +321,9 @@ impl Connection {
 
     /// It is over; `error` is what the application is told.
     fn finish(&mut self, error: Option<Errno>) {
+        if matches!(self.state, State::Established | State::CloseWait) {
+            self.events.note(Event::EstablishedReset);
+        }
         self.state = State::Closed;
         if error.is_some() {
             self.error = error;

@@ -45,7 +45,9 @@ mod time_wait;
 mod work;
 
 pub use congestion::Algorithm;
-pub use connection::{Connection, IcmpError, Linger, ReadMode, Readiness, Shutdown, State, WriteFlags};
+pub use connection::{
+    Connection, Event, Events, IcmpError, Linger, ReadMode, Readiness, Shutdown, State, WriteFlags,
+};
 pub use listener::{AcceptQueue, Listener, Verdict};
 pub use options::{BufferGrowth, BufferSize, Options, limits};
 pub use secrets::{Isn, Secrets};

@@ -61,6 +61,16 @@ pub(crate) struct ReceiveQueue {
     duplicate: Option<(u64, u64)>,
     payload_share: u32,
     largest_payload: usize,
+    savings: Savings,
+}
+
+/// What was done to save memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Savings {
+    /// Packets that were copied together.
+    pub(crate) collapsed: u32,
+    /// Times that something ahead of order was dropped.
+    pub(crate) pruned: u32,
 }
 
 impl ReceiveQueue {
@@ -77,6 +87,7 @@ impl ReceiveQueue {
             duplicate: None,
             payload_share: INITIAL_PAYLOAD_SHARE,
             largest_payload: 0,
+            savings: Savings::default(),
         }
     }
 
@@ -116,6 +127,11 @@ impl ReceiveQueue {
     /// Memory that `payload` bytes take.
     pub(crate) fn memory_of(&self, payload: u64) -> u64 {
         payload * 256 / u64::from(self.payload_share)
+    }
+
+    /// What was done to save memory since this was asked last.
+    pub(crate) fn take_savings(&mut self) -> Savings {
+        core::mem::take(&mut self.savings)
     }
 
     /// Ranges to be acknowledged selectively: a duplicate first, then what is ahead of order.
@@ -342,6 +358,7 @@ impl ReceiveQueue {
 
     /// Drops what is ahead of order and beyond `position`, the farthest first, until there is memory.
     fn prune_beyond(&mut self, position: u64, limit: usize) -> bool {
+        let before = self.ahead.len();
         while self.memory >= limit
             && let Some(last) = self.ahead.last_entry()
             && *last.key() >= position
@@ -353,6 +370,7 @@ impl ReceiveQueue {
             }
             self.runs.retain(|run| run.0 < run.1);
         }
+        self.savings.pruned += u32::from(self.ahead.len() < before);
         self.memory < limit
     }
 
@@ -366,6 +384,7 @@ impl ReceiveQueue {
 
     /// Copies all payload together into full frames.
     fn collapse(&mut self) {
+        let before = self.packets.len() + self.ahead.len();
         let mut joiner = Joiner::default();
         let old = core::mem::take(&mut self.packets);
         for packet in old {
@@ -400,6 +419,8 @@ impl ReceiveQueue {
             self.ahead.insert(start, packet);
             start += len;
         });
+        let after = self.packets.len() + self.ahead.len();
+        self.savings.collapsed = self.savings.collapsed.saturating_add(before.saturating_sub(after) as u32);
         self.memory =
             self.packets.iter().chain(self.ahead.values()).map(|packet| packet.memory_bytes()).sum();
     }

@@ -65,6 +65,15 @@ impl Net {
         owners.filter_map(|owner| owner.upgrade()).filter(move |socket| is_of(socket.core(), family))
     }
 
+    /// Connections in ESTABLISHED or CLOSE_WAIT (`CurrEstab`, RFC 4022).
+    pub fn established_connections(&self) -> usize {
+        let is_one = |socket: &Arc<TcpSocket>| {
+            let (state, _, _) = socket.figures();
+            matches!(TcpState::from_raw(state), Some(TcpState::Established | TcpState::CloseWait))
+        };
+        [Family::V4, Family::V6].map(|family| self.tcp_sockets(family).filter(is_one).count()).iter().sum()
+    }
+
     pub(super) fn write_tcp(&self, out: &mut String, family: Family) -> core::fmt::Result {
         let (header, line_bytes) = match family {
             Family::V4 => (TCP4_HEADER, TCP4_LINE),

@@ -82,6 +82,14 @@ fn socket_address(address: IpAddr, port: u16, interface: u32) -> SocketAddr {
     }
 }
 
+/// Segments that a packet to be sent is cut into.
+pub(super) fn segments_of(packet: &Packet) -> u64 {
+    packet.segmentation.map_or(1, |segmentation| {
+        let payload = packet.len().saturating_sub(segmentation.header_bytes.into());
+        payload.div_ceil(usize::from(segmentation.segment_bytes).max(1)) as u64
+    })
+}
+
 /// Takes a datagram of TCP from IP.
 pub fn deliver(net: &Arc<Net>, datagram: Datagram) {
     let Datagram { interface, source, destination, tos, packet, .. } = datagram;

@@ -100,8 +100,12 @@ impl Listener {
         let verdict = {
             let mut handshakes = self.handshakes.lock();
             let path = path_of(&route);
+            let before = handshakes.cache.cookie_counts();
             let verdict =
                 handshakes.cache.segment(now_ns, &tuple, path, segment, isn, queue_state, &options, &mut out);
+            let after = handshakes.cache.cookie_counts();
+            net.tcp_counters.cookies_sent.fetch_add(after.0 - before.0, Relaxed);
+            net.tcp_counters.cookies_received.fetch_add(after.1 - before.1, Relaxed);
             handshakes.arm_timer();
             verdict
         };

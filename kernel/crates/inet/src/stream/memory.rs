@@ -5,6 +5,8 @@ use core::sync::atomic::{
     Ordering::{Relaxed, SeqCst},
 };
 
+use tcp::{Event, Events};
+
 /// Memory that the buffers of all connections keep (`net.ipv4.tcp_mem`).
 pub struct TcpMemory {
     used: AtomicUsize,
@@ -62,16 +64,19 @@ pub struct TcpCounters {
     pub passive_opens: AtomicU64,
     /// `AttemptFails`
     pub attempt_fails: AtomicU64,
-    /// `EstabResets`
-    pub resets_received: AtomicU64,
+    events: [AtomicU64; Event::ALL.len()],
     /// `InSegs`
     pub in_segments: AtomicU64,
-    /// `OutSegs`
+    /// Segments sent, those that were sent again among them.
     pub out_segments: AtomicU64,
     /// `InErrs`
     pub in_errors: AtomicU64,
     /// `OutRsts`
     pub resets_sent: AtomicU64,
+    /// `SyncookiesSent`
+    pub cookies_sent: AtomicU64,
+    /// `SyncookiesRecv`
+    pub cookies_received: AtomicU64,
     /// `ListenOverflows`
     pub listen_overflows: AtomicU64,
     /// `TCPAbortOnMemory`
@@ -87,6 +92,18 @@ impl TcpCounters {
 
     pub(super) fn socket_gone(&self) {
         self.sockets.fetch_sub(1, Relaxed);
+    }
+
+    /// Adds what has happened to a connection.
+    pub(super) fn add(&self, events: &Events) {
+        for (event, count) in events.iter() {
+            self.events[event as usize].fetch_add(count.into(), Relaxed);
+        }
+    }
+
+    /// How often it has happened to all connections.
+    pub fn count(&self, event: Event) -> u64 {
+        self.events[event as usize].load(Relaxed)
     }
 
     /// Sockets that exist.

@@ -182,9 +182,6 @@ impl TcpSocket {
                 continue;
             }
             let control = segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
-            if segment.flags.contains(Flags::RST) {
-                net.tcp_counters.resets_received.fetch_add(1, Relaxed);
-            }
             stream.is_unannounced |= brings || control;
             stream.connection.segment(now_ns, segment, &mut stream.out);
         }
@@ -249,7 +246,8 @@ impl TcpSocket {
             return;
         }
         let net = self.net();
-        net.tcp_counters.out_segments.fetch_add(stream.out.len() as u64, Relaxed);
+        let segments = stream.out.iter().map(|packet| incoming::segments_of(packet)).sum();
+        net.tcp_counters.out_segments.fetch_add(segments, Relaxed);
         let tuple = *stream.connection.tuple();
         let result = self.refresh_route(stream).and_then(|()| {
             let route = stream.route.as_ref().ok_or(Errno::ENETUNREACH)?;
@@ -275,6 +273,9 @@ impl TcpSocket {
     }
 
     fn account(&self, stream: &mut Stream) {
+        if let Some(events) = stream.connection.take_events() {
+            self.net().tcp_counters.add(&events);
+        }
         let bytes = stream.connection.memory_bytes();
         self.net().tcp_memory.account(stream.accounted_bytes, bytes);
         stream.accounted_bytes = bytes;

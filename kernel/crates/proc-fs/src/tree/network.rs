@@ -65,6 +65,7 @@ pub(super) const REPORTS: &[(&str, Node)] = &[
     of_ip!("igmp6", Igmp6),
     of_ip!("ipv6_route", Ipv6Route),
     report!("netlink"),
+    of_ip!("netstat", Netstat),
     report!("raw"),
     report!("raw6"),
     of_ip!("route", Route),

@@ -5,7 +5,7 @@ use alloc::{boxed::Box, vec::Vec};
 use arrayvec::ArrayVec;
 use packet::Packet;
 
-use super::{Connection, State, recovery::Delivery};
+use super::{Connection, Event, State, recovery::Delivery};
 use crate::{Flags, Segment};
 
 /// Whether a segment is to be looked at further.
@@ -147,6 +147,7 @@ impl Connection {
             }
         }
         if is_duplicate_told {
+            self.events.note(Event::DuplicateTold);
             self.counters.duplicates_told = self.counters.duplicates_told.wrapping_add(1);
             self.rack.note_duplicate(self.unacknowledged, self.next);
         }
@@ -168,6 +169,7 @@ impl Connection {
         }
         if let Some(sent_ns) = delivery.first_sent_ns.filter(|_| !delivery.has_retransmitted) {
             self.rtt.sample(now_ns, now_ns - sent_ns);
+            self.congestion.round_trip(now_ns - sent_ns);
         } else if acknowledged > 0
             && let Some(timestamps) = segment.options.timestamps
             && timestamps.echo != 0

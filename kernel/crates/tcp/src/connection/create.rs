@@ -5,8 +5,8 @@ use alloc::{boxed::Box, vec::Vec};
 use packet::Packet;
 
 use super::{
-    Acknowledging, Connection, Counters, FIRST, ReadRate, State, Timestamping, Urgent, recovery::Recovery,
-    timer::Timers,
+    Acknowledging, Connection, Counters, Events, FIRST, ReadRate, State, Timestamping, Urgent,
+    recovery::Recovery, timer::Timers,
 };
 use crate::{
     Isn, Options, Path, SeqNumber, Tuple,
@@ -191,6 +191,7 @@ impl Connection {
                 last_data_sent_ns: now_ns,
                 ..Counters::default()
             },
+            events: Events::default(),
         };
         connection.update_mss();
         connection

@@ -6,7 +6,7 @@ use linux_abi::Errno;
 use packet::Packet;
 
 use super::{
-    Connection, FIRST, IcmpError, State, Timestamping, Urgent,
+    Connection, Event, FIRST, IcmpError, State, Timestamping, Urgent,
     acknowledge::Acceptance,
     create::{QUICK_ACKNOWLEDGEMENTS, default_mss, initial_window},
     timer::DELAYED_ACK_NS,
@@ -309,7 +309,12 @@ impl Connection {
             let limit = self.receive_limit();
             self.note_segment_size(&payload);
             let had_ahead = self.received.has_ahead();
-            match self.received.insert(start, payload, limit) {
+            let is_ahead = start > before;
+            let placed = self.received.insert(start, payload, limit);
+            let saved = self.received.take_savings();
+            self.events.add(Event::Collapsed, saved.collapsed);
+            self.events.add(Event::AheadPruned, saved.pruned);
+            match placed {
                 Placed::InOrder => {
                     let gained = self.received.next() - before;
                     self.counters.bytes_received += gained;
@@ -319,6 +324,7 @@ impl Connection {
                 }
                 Placed::Ahead => {
                     self.counters.ahead = self.counters.ahead.wrapping_add(1);
+                    self.events.note(Event::Ahead);
                     self.acknowledging.quick = QUICK_ACKNOWLEDGEMENTS;
                     self.acknowledging.is_urgent = true;
                 }
@@ -326,7 +332,10 @@ impl Connection {
                     self.acknowledging.quick = QUICK_ACKNOWLEDGEMENTS;
                     self.acknowledging.is_urgent = true;
                 }
-                Placed::Dropped => self.acknowledging.is_urgent = true,
+                Placed::Dropped => {
+                    self.acknowledging.is_urgent = true;
+                    self.events.add(Event::AheadDropped, is_ahead.into());
+                }
             }
             self.counters.last_data_received_ns = now_ns;
         } else if fin.is_none() {

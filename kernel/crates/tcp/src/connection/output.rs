@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 use packet::{Packet, Segmentation, SegmentationKind};
 
 use super::{
-    Connection, FIRST, State,
+    Connection, Event, FIRST, State,
     create::{self, announced_mss, initial_window},
     recovery::Phase,
 };
@@ -142,6 +142,7 @@ impl Connection {
         let last = self.acknowledging.last_challenge_ns;
         if last.is_none_or(|last| now_ns - last >= CHALLENGE_INTERVAL_NS) {
             self.acknowledging.last_challenge_ns = Some(now_ns);
+            self.events.note(Event::Challenge);
             self.send_acknowledgement(now_ns, out);
         }
     }
@@ -202,7 +203,9 @@ impl Connection {
             self.board.retransmit(start, stop, now_ns);
             self.recovery.note_retransmission(self.timestamp_now(now_ns));
             self.recovery.note_sent(stop - start);
-            self.counters.retransmissions = self.counters.retransmissions.wrapping_add(1);
+            let segments = (stop - start).div_ceil(u64::from(self.mss).max(1)) as u32;
+            self.counters.retransmissions = self.counters.retransmissions.wrapping_add(segments);
+            self.events.add(Event::Retransmitted, segments);
             self.counters.bytes_retransmitted += stop - start;
         }
         stop

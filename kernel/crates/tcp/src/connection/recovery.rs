@@ -2,8 +2,11 @@
 //! (RFC 6582) without, proportional rate reduction (RFC 6937), and undoing what turns out not to have been a loss
 //! (RFC 3522's timestamps).
 
-use super::{Connection, timer::Retransmit};
-use crate::{congestion::Before, scoreboard::Fate};
+use super::{Connection, Event, timer::Retransmit};
+use crate::{
+    congestion::{Acknowledgement, Before},
+    scoreboard::Fate,
+};
 
 /// Duplicate acknowledgements, or segments acknowledged selectively, that mean a loss.
 const DUPLICATE_THRESHOLD: u64 = 3;
@@ -199,6 +202,7 @@ impl Connection {
     }
 
     fn enter_recovery(&mut self) {
+        self.events.note(if self.has_sack { Event::SackRecovery } else { Event::RenoRecovery });
         let before = self.congestion.reduce();
         self.recovery.begin(Phase::Recovery, self.next, self.board.total_bytes(), Some(before));
     }
@@ -248,7 +252,13 @@ impl Connection {
             Phase::Recovery => self.reduce_proportionally(delivered),
             _ if delivered > 0 && may_grow => {
                 let rtt_ns = self.rtt.smoothed().unwrap_or(0);
-                self.congestion.acknowledged(now_ns, delivered, rtt_ns);
+                self.congestion.acknowledged(Acknowledgement {
+                    now_ns,
+                    bytes: delivered,
+                    position: self.unacknowledged,
+                    next: self.next,
+                    rtt_ns,
+                });
                 self.grow_send_buffer();
             }
             _ => {}
@@ -281,6 +291,7 @@ impl Connection {
         if let (Some(echo), Some(first)) = (echo.filter(|&echo| echo != 0), undo.first_timestamp)
             && (echo.wrapping_sub(first) as i32) < 0
         {
+            self.events.note(Event::Undone);
             self.congestion.undo(undo.before);
             self.board.unmark_lost();
             self.recovery.end();
@@ -299,6 +310,7 @@ impl Connection {
         // The first byte is missing and yet acknowledged selectively: it was dropped after all.
         let has_reneged = self.board.first().is_some_and(|first| first.fate == Fate::Sacked);
         if has_reneged {
+            self.events.note(Event::Reneged);
             self.board.renege();
         }
         if self.has_sack && !has_reneged {

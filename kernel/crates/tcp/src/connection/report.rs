@@ -2,7 +2,7 @@
 
 use linux_abi::{Errno, inet::TcpInfo};
 
-use super::{Connection, Readiness, State, Urgent, create::announced_mss, recovery::Phase};
+use super::{Connection, Events, Readiness, State, Urgent, create::announced_mss, recovery::Phase};
 use crate::{Options, TimeWait, Tuple};
 
 impl Connection {
@@ -142,6 +142,13 @@ impl Connection {
     /// Memory that its buffers keep, in bytes.
     pub fn memory_bytes(&self) -> usize {
         self.buffer.memory_bytes() + self.board.memory_bytes() + self.received.memory_bytes()
+    }
+
+    /// What has happened since this was asked last.
+    #[inline]
+    pub fn take_events(&mut self) -> Option<Events> {
+        // Asked for after each turn, most of which bring none.
+        if self.events == Events::default() { None } else { Some(core::mem::take(&mut self.events)) }
     }
 
     /// `TCP_INFO`.

@@ -6,7 +6,7 @@ use linux_abi::Errno;
 use packet::Packet;
 
 use super::{
-    Connection, State,
+    Connection, Event, State,
     recovery::{Phase, ProbeKind},
 };
 use crate::rtt::{RTO_MAX_NS, RTO_MIN_NS};
@@ -96,6 +96,7 @@ impl Connection {
         if is_due(self.timers.acknowledge) {
             // Nobody has answered in time: the next acknowledgements need not wait.
             self.acknowledging.is_interactive = false;
+            self.events.note(Event::AcknowledgementDelayed);
             self.send_acknowledgement(now_ns, out);
         }
         if is_due(self.timers.cork) {
@@ -150,6 +151,8 @@ impl Connection {
         }
         self.timers.attempts += 1;
         self.timers.backoff = self.timers.backoff.saturating_add(1);
+        self.events.note(Event::SynRetransmitted);
+        self.events.note(Event::Retransmitted);
         self.send_syn(now_ns, out);
         self.arm_syn_timer(now_ns);
     }
@@ -157,6 +160,7 @@ impl Connection {
     /// The other end is gone.
     fn time_out(&mut self, now_ns: u64, out: &mut Vec<Box<Packet>>) {
         let error = self.soft_error.take().unwrap_or(Errno::ETIMEDOUT);
+        self.events.note(Event::GivenUp);
         // Linux says nothing more to whom it takes for dead, except for orphans, and after keep-alive.
         if self.is_orphan && self.state != State::SynSent {
             self.send_reset(now_ns, out);
@@ -213,6 +217,7 @@ impl Connection {
         if now_ns - since_ns >= self.patience(RETRIES) {
             return self.time_out(now_ns, out);
         }
+        self.events.note(Event::Timeout);
         self.enter_loss(now_ns);
         self.timers.attempts = self.timers.attempts.saturating_add(1);
         self.timers.backoff = self.timers.backoff.saturating_add(1);
@@ -233,6 +238,7 @@ impl Connection {
 
     /// Sends something so that an acknowledgement comes that tells of losses at the end (RFC 8985, 7.3).
     fn probe_tail(&mut self, now_ns: u64, out: &mut Vec<Box<Packet>>) {
+        self.events.note(Event::LossProbe);
         if self.send_probe_segment(now_ns, out) {
             self.recovery.probe = Some((self.next, ProbeKind::NewData));
         } else if let Some(last) = self.board.last().copied() {
@@ -265,6 +271,7 @@ impl Connection {
             return self.time_out(now_ns, out);
         }
         self.timers.probes = self.timers.probes.saturating_add(1);
+        self.events.note(Event::WindowProbe);
         self.timers.backoff = self.timers.backoff.saturating_add(1);
         self.send_window_probe(now_ns, out);
         if self.board.is_empty() {
@@ -298,9 +305,11 @@ impl Connection {
         if is_given_up {
             self.send_reset(now_ns, out);
             let error = self.soft_error.take().unwrap_or(Errno::ETIMEDOUT);
+            self.events.note(Event::GivenUp);
             return self.finish(Some(error));
         }
         self.timers.keepalive_probes = self.timers.keepalive_probes.saturating_add(1);
+        self.events.note(Event::KeepAlive);
         self.send_bare(now_ns, self.unacknowledged - 1, out);
         let interval_ns = u64::from(self.options.keepalive_interval_s) * 1_000_000_000;
         self.timers.keepalive = Some(now_ns + interval_ns);
