@@ -48,9 +48,14 @@ impl Core {
     pub(crate) fn mount(disk: &Arc<Disk>, access: Access) -> Result<(Self, Health), Errno> {
         let superblock = Superblock::read(&**disk.device())?;
         let distrusted = |reason: &str| Ok((Self::salvage(disk)?, Health::Damaged(reason.to_string())));
-        let (options, health) = match (superblock.condition(), access) {
-            (Condition::Clean, _) => (reading(), Health::Good),
-            (Condition::NeedsRecovery, Access::ReadWrite) => (MountOptions::read_write(), Health::Recovered),
+        let (options, view, health) = match (superblock.condition(), access) {
+            // There is nothing in the journal, and there will not be.
+            (Condition::Clean, Access::ReadOnly) => (reading(), View::WithoutJournal, Health::Good),
+            // Whether the journal is in order is said now, and not by the first change.
+            (Condition::Clean, Access::ReadWrite) => (reading(), View::AsIs, Health::Good),
+            (Condition::NeedsRecovery, Access::ReadWrite) => {
+                (MountOptions::read_write(), View::AsIs, Health::Recovered)
+            }
             (Condition::NeedsRecovery, Access::ReadOnly) => {
                 return distrusted("it was not left in order, and is not to be written to recover it");
             }
@@ -61,7 +66,7 @@ impl Core {
                 ));
             }
         };
-        match Self::new(disk, options, View::AsIs) {
+        match Self::new(disk, options, view) {
             Ok(mut core) => {
                 if core.is_writable()
                     && let Err(error) = unnamed::sweep(&mut core.mounted)
@@ -86,7 +91,7 @@ impl Core {
 
     /// Opens for reading what is not in order.
     fn salvage(disk: &Arc<Disk>) -> Result<Self, Errno> {
-        Self::new(disk, reading(), View::Salvage).map_err(errno)
+        Self::new(disk, reading(), View::WithoutJournal).map_err(errno)
     }
 
     fn new(disk: &Arc<Disk>, options: MountOptions, view: View) -> Ext4Result<Self> {

@@ -143,14 +143,28 @@ pub(crate) fn mark_journal(device: &dyn BlockDevice, offset: u64) -> Result<(), 
     device.write(sector, &bytes)
 }
 
-/// CRC-32C as ext4 has it: begun with all ones, and not inverted at the end. A few kilobytes in the life of
-/// a file system: a bit at a time will do.
+/// CRC-32C as ext4 has it: begun with all ones, and not inverted at the end.
 fn crc32c(bytes: &[u8]) -> u32 {
-    const POLYNOMIAL: u32 = 0x82f6_3b78;
-    bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (POLYNOMIAL & (crc & 1).wrapping_neg()))
-    })
+    bytes.iter().fold(!0, |crc, byte| (crc >> 8) ^ REMAINDERS[usize::from(crc as u8 ^ byte)])
 }
+
+/// What each value of a byte adds to a CRC.
+static REMAINDERS: [u32; 256] = {
+    const POLYNOMIAL: u32 = 0x82f6_3b78;
+    let mut remainders = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = (crc >> 1) ^ (POLYNOMIAL & (crc & 1).wrapping_neg());
+            bit += 1;
+        }
+        remainders[byte] = crc;
+        byte += 1;
+    }
+    remainders
+};
 
 #[cfg(test)]
 mod tests {
