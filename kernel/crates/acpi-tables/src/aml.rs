@@ -92,11 +92,25 @@ impl<'a> Aml<'a> {
         }
     }
 
+    /// What follows each place where these bytes have `tag`.
+    fn after_each(self, tag: &'static [u8]) -> impl Iterator<Item = Aml<'a>> {
+        let mut rest = self.0;
+        core::iter::from_fn(move || {
+            loop {
+                // First a search for one byte: tables are long, and read at every boot.
+                let at = rest.iter().position(|byte| Some(byte) == tag.first())?;
+                let here = &rest[at..];
+                rest = &here[1..];
+                if let Some(after) = here.strip_prefix(tag) {
+                    return Some(Aml(after));
+                }
+            }
+        })
+    }
+
     /// What follows each `Name(name, ...)` in these bytes.
     fn names(self, name: &'static [u8; 4]) -> impl Iterator<Item = Aml<'a>> {
-        (0..self.0.len()).filter_map(move |at| {
-            let mut here = Aml(&self.0[at..]);
-            here.tag(&[NAME_OP])?;
+        self.after_each(&[NAME_OP]).filter_map(move |mut here| {
             if here.0.first() == Some(&ROOT_CHAR) {
                 here.byte();
             }
@@ -122,13 +136,12 @@ pub fn find_soft_off(code: &[u8]) -> Option<SoftOff> {
 /// Finds each `Device` with the `_HID` of virtio-mmio and a `_CRS` that names its registers and
 /// interrupt.
 pub fn find_virtio_mmio(code: &[u8], found: &mut Vec<VirtioMmio>) {
-    let devices = (0..code.len()).filter_map(|at| {
-        let mut here = Aml(&code[at..]);
-        here.tag(&DEVICE_OP)?;
-        let body = here.package()?.0;
+    let devices = Aml(code).after_each(&DEVICE_OP).filter_map(|mut here| {
+        let body = here.package()?;
         // The names of a device stand before its children; a parent must not answer for a child.
-        let own = body.windows(2).position(|two| two == DEVICE_OP).unwrap_or(body.len());
-        virtio_device(Aml(&body[..own]))
+        let child = body.after_each(&DEVICE_OP).next();
+        let own = child.map_or(body.0.len(), |child| body.0.len() - child.0.len() - DEVICE_OP.len());
+        virtio_device(Aml(&body.0[..own]))
     });
     found.extend(devices);
 }
