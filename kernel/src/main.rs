@@ -75,6 +75,7 @@ extern "C" fn kernel_entry(start_info: u64) -> ! {
     } else {
         ::log::warn!("the machine has no clock: the time starts in 1970");
     }
+    clock::finish_timer_measurement();
     let apic_ids: Vec<u32> = machine.apic_ids().collect();
     smp::start(&apic_ids);
     ::log::info!(

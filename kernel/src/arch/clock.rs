@@ -115,34 +115,63 @@ pub fn source() -> &'static str {
 /// Begins to measure the TSC, if nothing says its frequency: what the boot does until [`init`] is the time that is measured.
 /// On the boot CPU.
 pub fn begin_measurement() {
-    let is_known = cpu::features().tsc_deadline
-        && (from_crystal().is_some() || from_hypervisor().is_some() || kvm_has_clock());
+    let is_known = from_crystal().is_some() || from_hypervisor().is_some() || kvm_has_clock();
     if !is_known {
         *MEASUREMENT.lock() = Some(Measurement::begin());
     }
 }
 
-/// Finds the frequencies of the TSC and of the local APIC's timer. Once, on the boot CPU, after `apic::init`.
+/// Finds the frequency of the TSC, and begins to measure the local APIC's timer against it where that is needed. Once, on the
+/// boot CPU, after `apic::init`.
 pub fn init() {
     let known = from_crystal().or_else(from_hypervisor).or_else(from_kvmclock);
     let needs_timer = !cpu::features().tsc_deadline;
-    let hz = match known {
-        Some((hz, source)) if !needs_timer => {
-            *SOURCE.lock() = source;
-            hz
-        }
-        _ => {
-            let begun = MEASUREMENT.lock().take().unwrap_or_else(Measurement::begin);
-            let (measured_hz, timer_hz) = begun.finish();
-            if needs_timer {
-                apic::finish_timer_calibration(timer_hz);
-            }
-            *SOURCE.lock() = known.map_or("PIT", |(_, source)| source);
-            known.map_or(measured_hz, |(hz, _)| hz)
-        }
+    let begun = MEASUREMENT.lock().take();
+    let (hz, source) = match known {
+        Some(known) => known,
+        None => (begun.unwrap_or_else(Measurement::begin).finish(), "PIT"),
     };
+    *SOURCE.lock() = source;
     let multiplier = vdso_image::multiplier_of(hz);
     SCALE.call_once(|| Scale { base: ENTRY_TSC.load(Ordering::Relaxed), multiplier, hz });
+    if needs_timer {
+        begin_timer_measurement();
+    }
+}
+
+/// The local APIC's timer beside the TSC, when [`init`] began to measure it.
+static TIMER_BEGUN: SpinLock<Option<Sample>> = SpinLock::new(None);
+/// How long the timer is measured, at least. Its interrupts are followed by a look at the TSC: one that comes too soon
+/// costs another one.
+const TIMER_MEASUREMENT_NS: u64 = 1_000_000;
+
+fn begin_timer_measurement() {
+    apic::start_timer_calibration();
+    *TIMER_BEGUN.lock() = Some(Sample::take(apic::timer_elapsed));
+}
+
+/// Finds the frequency of the local APIC's timer, by what the boot did since [`init`]. Before the first timer is armed, on
+/// the boot CPU.
+pub fn finish_timer_measurement() {
+    let hz = SCALE.get().map_or(0, |scale| scale.hz);
+    loop {
+        let Some(begun) = TIMER_BEGUN.lock().take() else { return };
+        let end_ns = now_ns() + TIMER_MEASUREMENT_NS;
+        let least_ticks = (u128::from(hz) * u128::from(TIMER_MEASUREMENT_NS) / 1_000_000_000) as u64;
+        while tsc().wrapping_sub(begun.tsc) < least_ticks && now_ns() < end_ns {
+            core::hint::spin_loop();
+        }
+        let end = Sample::take(apic::timer_elapsed);
+        // A timer that has come to its end stands still.
+        if end.count < u64::from(u32::MAX) {
+            return apic::finish_timer_calibration(ratio(end.count - begun.count, hz, end.tsc - begun.tsc));
+        }
+        begin_timer_measurement();
+    }
+}
+
+fn ratio(part: u64, of: u64, whole: u64) -> u64 {
+    (u128::from(part) * u128::from(of) / u128::from(whole.max(1))) as u64
 }
 
 fn from_crystal() -> Option<(u64, &'static str)> {
@@ -222,27 +251,24 @@ fn kvm_has_clock() -> bool {
 /// The measurement that [`begin_measurement`] began.
 static MEASUREMENT: SpinLock<Option<Measurement>> = SpinLock::new(None);
 
-/// Channel 2 of the PIT, counting down once from 0xffff, which takes 55 ms, beside the clocks.
+/// Channel 2 of the PIT, counting down once from 0xffff, which takes 55 ms, beside the TSC.
 struct Measurement {
     start: Sample,
     /// Whether the channel's output can be read: QEMU's microvm has no port for it.
     has_output: bool,
 }
 
-/// Clocks, at one moment.
+/// What a counter showed, and the TSC at that moment.
 #[derive(Clone, Copy)]
 struct Sample {
     tsc: u64,
-    pit: u64,
-    timer: u64,
+    count: u64,
 }
 
 impl Measurement {
     const PIT_HZ: u64 = 1_193_182;
     /// What the TSC is measured against, at least: 5 ms. An error of one tick is 0.02% of that.
-    const TSC_TICKS: u64 = Self::PIT_HZ / 200;
-    /// The same for the local APIC's timer, whose interrupts are followed by a look at the TSC: 1 ms.
-    const TIMER_TICKS: u64 = Self::PIT_HZ / 1000;
+    const TICKS: u64 = Self::PIT_HZ / 200;
     const CONTROL: u16 = 0x61;
     /// The channel's output, high once it has counted to 0.
     const OUTPUT: u8 = 1 << 5;
@@ -261,7 +287,16 @@ impl Measurement {
             count.write(0xff);
         }
         let has_output = !Self::is_output_high();
-        Self { start: Sample::take(|| 0), has_output }
+        Self { start: Sample::take(Self::count), has_output }
+    }
+
+    fn count() -> u64 {
+        // SAFETY: the PIT's ports; the first write latches the count of channel 2.
+        unsafe {
+            Port::<u8>::new(0x43).write(0b1000_0000u8);
+            let mut count = Port::<u8>::new(0x42);
+            u64::from(count.read()) | u64::from(count.read()) << 8
+        }
     }
 
     fn is_output_high() -> bool {
@@ -269,13 +304,13 @@ impl Measurement {
         unsafe { Port::<u8>::new(Self::CONTROL).read() & Self::OUTPUT != 0 }
     }
 
-    /// Measures to the end. Returns the frequencies of the TSC and of the local APIC's timer.
-    fn finish(self) -> (u64, u64) {
+    /// Measures to the end. Returns the frequency of the TSC.
+    fn finish(self) -> u64 {
         // Where nothing tells that the counter has begun anew, the time since `begin` may be any.
         let mut measurement = if self.has_output { self } else { Self::begin() };
         for _ in 0..Self::TRIES {
-            if let Some(frequencies) = measurement.attempt() {
-                return frequencies;
+            if let Some(hz) = measurement.attempt() {
+                return hz;
             }
             measurement = Self::begin();
         }
@@ -283,50 +318,32 @@ impl Measurement {
     }
 
     /// `None` if the counter began anew meanwhile: a virtual machine may be stopped for any time.
-    fn attempt(&self) -> Option<(u64, u64)> {
-        apic::start_timer_calibration();
-        let timer_start = Sample::take(apic::timer_elapsed);
-        let mut end = timer_start;
-        while self.start.pit.wrapping_sub(end.pit) < Self::TSC_TICKS
-            || timer_start.pit.wrapping_sub(end.pit) < Self::TIMER_TICKS
-        {
+    fn attempt(&self) -> Option<u64> {
+        let mut end = self.start;
+        while self.start.count - end.count < Self::TICKS {
             core::hint::spin_loop();
-            let next = Sample::take(apic::timer_elapsed);
-            if next.pit > end.pit {
+            let next = Sample::take(Self::count);
+            if next.count > end.count {
                 return None;
             }
             end = next;
         }
-        if (self.has_output && Self::is_output_high()) || timer_start.pit > self.start.pit {
+        if self.has_output && Self::is_output_high() {
             return None;
         }
-        let ratio = |part: u64, of: u64, whole: u64| {
-            (u128::from(part) * u128::from(of) / u128::from(whole.max(1))) as u64
-        };
-        let tsc_hz = ratio(end.tsc - self.start.tsc, Self::PIT_HZ, self.start.pit - end.pit);
-        let timer_hz = ratio(end.timer - timer_start.timer, tsc_hz, end.tsc - timer_start.tsc);
-        Some((tsc_hz, timer_hz))
+        Some(ratio(end.tsc - self.start.tsc, Self::PIT_HZ, self.start.count - end.count))
     }
 }
 
 impl Sample {
-    /// Pairs the counter with the clocks as closely as the machine allows: of some tries, the quickest.
-    fn take(timer: impl Fn() -> u64) -> Self {
-        let count = || {
-            // SAFETY: the PIT's ports; the first write latches the count of channel 2.
-            unsafe {
-                Port::<u8>::new(0x43).write(0b1000_0000u8);
-                let mut count = Port::<u8>::new(0x42);
-                u64::from(count.read()) | u64::from(count.read()) << 8
-            }
-        };
+    /// Pairs the counter with the TSC as closely as the machine allows: of some tries, the quickest.
+    fn take(counter: impl Fn() -> u64) -> Self {
         (0..8)
             .map(|_| {
                 let before = tsc();
-                let pit = count();
-                let timer = timer();
+                let count = counter();
                 let took = tsc() - before;
-                (took, Self { tsc: before + took / 2, pit, timer })
+                (took, Self { tsc: before + took / 2, count })
             })
             .min_by_key(|sample| sample.0)
             .expect("eight samples")
