@@ -208,7 +208,9 @@ pub fn arguments(boot: &Boot) -> Vec<String> {
     }
     add("-object", "rng-builtin,id=random");
     add("-device", &format!("virtio-rng-{bus},rng=random"));
-    add("-device", &format!("virtio-serial-{bus},id=serial,max_ports=8"));
+    // Port 0 is kept for a console. Each port is two queues, which the guest sets up whether it is used or not.
+    let ports = 1 + CHANNELS.iter().filter(|(_, port)| port.is_some()).count();
+    add("-device", &format!("virtio-serial-{bus},id=serial,max_ports={ports}"));
     for (name, port) in CHANNELS {
         let path = quoted(&boot.channels.join(name));
         add("-chardev", &format!("socket,id={name},path={path},server=off"));
