@@ -1,7 +1,8 @@
 //! The network put together: IP, the sockets, the links, the thread that works for them, and how the run wants its
 //! interfaces.
 //!
-//! Everything is made once by [`start`], before the program, and lives for ever. Nothing here locks.
+//! Everything is made once, by the thread `net`, and lives for ever. The program need not wait for it to start: [`net`] waits,
+//! so that a socket or a file of `/proc/net` finds the interfaces as if they had been there before. Nothing here locks.
 
 pub mod ioctl;
 mod proc_files;
@@ -24,10 +25,10 @@ use linux_abi::{
 };
 use netchannels::{Framing, Processing};
 use packet::Link;
-use run_config::{AddressSource, NetChannels, RunConfig};
+use run_config::{AddressSource, NetChannels, NetConfig};
 use spin::Once;
 
-pub use self::proc_files::proc_file;
+pub use self::{proc_files::proc_file, resolver::write_names};
 use crate::{
     arch::cpu,
     device::{network, random},
@@ -35,13 +36,17 @@ use crate::{
 };
 
 static NET: Once<Arc<Net>> = Once::new();
+/// Who waits for [`NET`].
+static STARTED: WaitQueue = WaitQueue::new();
+/// How the run wants the network.
+static CONFIG: Once<NetConfig> = Once::new();
 
 /// Who waits for the first address.
 static CONFIGURED: WaitQueue = WaitQueue::new();
 
-/// The network. There is one from the program's start on.
+/// The network, with all its interfaces. May wait, just after the program's start.
 pub fn net() -> &'static Arc<Net> {
-    NET.get().expect("the network is brought up before the program starts")
+    NET.get().unwrap_or_else(|| STARTED.wait_uninterruptible(|| NET.get()))
 }
 
 /// Random bytes for a key.
@@ -51,20 +56,32 @@ fn key<const LEN: usize>() -> [u8; LEN] {
     bytes
 }
 
-/// Brings the network up: the loopback, and an interface for each network device. The error says in a sentence what is
-/// wrong.
-pub fn start(config: &RunConfig) -> Result<(), String> {
+/// Has the network brought up by a thread of its own, which is the worker then. The error says in a sentence what is wrong.
+pub fn start(config: NetConfig) -> Result<(), String> {
+    CONFIG.call_once(|| config);
+    task::spawn_kernel_thread("net", work, 0).map_err(|error| format!("no thread for the network: {error:?}"))
+}
+
+extern "C" fn work(_: usize) -> ! {
+    let config = CONFIG.get().expect("`start` has set it");
+    let net = NET.call_once(|| bring_up(config));
+    STARTED.wake_all();
+    net.worker.run(net);
+    task::park_forever()
+}
+
+/// Brings the network up: the loopback, and an interface for each network device. Nothing in here may use [`net`].
+fn bring_up(config: &NetConfig) -> Arc<Net> {
     let keys = ip::Keys { hash: key(), stable_privacy: key(), random: key() };
     let stack = Arc::new(Stack::new(keys, Box::new(platform::now_ns)));
     let keys = Keys { port_choice: [key(), key()], port_sharing: [key(), key()], tcp: key(), flows: key() };
-    let processing = match config.net.channels {
+    let processing = match config.channels {
         NetChannels::On => Processing::InReader,
         NetChannels::Off => Processing::InWorker,
     };
     let memory_bytes = usize::try_from(mm::memory_figures().total_bytes).unwrap_or(usize::MAX);
     let net = Net::new(stack.clone(), &keys, Machine { cpus: cpu::count(), memory_bytes, processing });
     stack.set_transport(Transports::new(&net));
-    NET.call_once(|| net.clone());
     add_link(&net, Arc::new(Loopback::new()));
     network::describe();
     for (n, card) in network::links().enumerate() {
@@ -75,14 +92,14 @@ pub fn start(config: &RunConfig) -> Result<(), String> {
             log::error!("the interface {index} cannot be configured: {error:?}");
         }
     }
-    net.follow_changes(Box::new(|change| {
-        resolver::follow(change);
+    let followed = net.clone();
+    net.follow_changes(Box::new(move |change| {
+        resolver::follow(&followed, change);
         if *change == Change::Configured {
             CONFIGURED.wake_all();
         }
     }));
-    resolver::write_names();
-    task::spawn_kernel_thread("net", work, 0).map_err(|error| format!("no thread for the network: {error:?}"))
+    net
 }
 
 /// Adds a link and lets its packets come in; returns its interface's index.
@@ -103,8 +120,7 @@ fn automatic() -> InterfaceConfig {
 }
 
 /// How the run wants its first interface to be configured.
-fn interface_config(config: &RunConfig) -> InterfaceConfig {
-    let net = &config.net;
+fn interface_config(net: &NetConfig) -> InterfaceConfig {
     let of_v4 = net.addresses.iter().filter_map(|own| match own.address() {
         IpAddr::V4(address) => Some((address, own.prefix_len())),
         IpAddr::V6(_) => None,
@@ -142,12 +158,6 @@ fn interface_config(config: &RunConfig) -> InterfaceConfig {
         dns: net.dns.clone(),
         hostname: Some(crate::syscall::info::hostname()),
     }
-}
-
-extern "C" fn work(_: usize) -> ! {
-    let net = net();
-    net.worker.run(net);
-    task::park_forever()
 }
 
 /// Waits for the address that DHCP is about to bring, for at most a few seconds after the boot.

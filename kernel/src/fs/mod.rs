@@ -84,7 +84,11 @@ pub fn mount_root(root: Root) -> Result<(), String> {
     let namespace = namespace.map_err(unreadable_root)?;
     *WORKING_DIRECTORY.write() = Some(namespace.root().clone());
     let namespace = NAMESPACE.call_once(|| namespace);
-    mount_others(namespace).map_err(|(place, error)| format!("{place} cannot be mounted: {error:?}"))?;
+    mount_others(namespace).map_err(|(place, error)| format!("{place} cannot be mounted: {error:?}"))
+}
+
+/// Starts the writer thread. The error says in a sentence what is wrong.
+pub fn start_writing_back() -> Result<(), String> {
     task::spawn_kernel_thread("writeback", write_back, 0)
         .map_err(|error| format!("no thread for writing files back: {error:?}"))
 }

@@ -6,9 +6,9 @@
 
 use alloc::{format, string::String};
 
+use inet::Net;
 use ip::Change;
 
-use super::net;
 use crate::{fs, syscall::info};
 
 const RESOLVER_FILE: &str = "/etc/resolv.conf";
@@ -43,11 +43,11 @@ fn with_name(hosts: &str, name: &str) -> String {
 }
 
 /// Follows what the network finds out.
-pub fn follow(change: &Change) {
+pub fn follow(net: &Net, change: &Change) {
     if *change != Change::Dns {
         return;
     }
-    let dns = net().ip.dns();
+    let dns = net.ip.dns();
     if dns.servers.is_empty() {
         return;
     }

@@ -68,7 +68,7 @@ pub fn start_program() -> Result<(), String> {
     fs::mount_volumes(&config.volumes)?;
     let hostname = if config.hostname.is_empty() { "crema" } else { &config.hostname };
     syscall::info::set_hostname(hostname);
-    net::start(&config)?;
+    net::write_names();
     let cwd = if config.cwd.is_empty() { "/" } else { &config.cwd };
     fs::set_working_directory(cwd)
         .map_err(|error| format!("cannot change to the directory {cwd}: {error:?}"))?;
@@ -88,7 +88,9 @@ pub fn start_program() -> Result<(), String> {
     // All at once, for each message takes its time.
     device::control::send(format_args!("{kernel}\n{available}\n{application}"));
     sched::start(started);
-    Ok(())
+    // After the program: it has better to do than to wait for these.
+    fs::start_writing_back()?;
+    net::start(config.net)
 }
 
 /// The configuration that the host passes, if it does.
