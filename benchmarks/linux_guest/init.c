@@ -141,7 +141,12 @@ static void await_file(const char *path) {
     }
 }
 
+#define VOLUMES_LIMIT 8
+
 struct run {
+    // SERIAL:ACCESS:PLACE each.
+    char *volumes[VOLUMES_LIMIT];
+    size_t volume_count;
     char *arguments[WORDS_LIMIT + 1], *environment[WORDS_LIMIT + 1];
     const char *folder, *host_name;
     char *addresses[ADDRESSES_LIMIT], *gateways[ADDRESSES_LIMIT], *name_servers[ADDRESSES_LIMIT];
@@ -169,6 +174,8 @@ static void read_config(struct run *run) {
             run->environment[environment++] = value;
         else if (strncmp(record, "cwd=", 4) == 0)
             run->folder = value;
+        else if (strncmp(record, "volume=", 7) == 0 && run->volume_count < VOLUMES_LIMIT)
+            run->volumes[run->volume_count++] = value;
         else if (strncmp(record, "net.hostname=", 13) == 0)
             run->host_name = value;
         else if (strncmp(record, "net.address=", 12) == 0 && run->address_count < ADDRESSES_LIMIT)
@@ -273,18 +280,56 @@ static void set_up_network(struct run *run) {
     fclose(resolver);
 }
 
+// Finds a disk by its serial number, in /dev.
+static void find_disk(const char *serial, char *path, size_t size) {
+    for (int attempt = 0; attempt < 5000; attempt++) {
+        for (char letter = 'a'; letter <= 'z'; letter++) {
+            char found[64] = "";
+            snprintf(path, size, "/sys/block/vd%c/serial", letter);
+            int fd = open(path, O_RDONLY | O_CLOEXEC);
+            if (fd == -1)
+                continue;
+            ssize_t length = read(fd, found, sizeof found - 1);
+            close(fd);
+            if (length > 0)
+                found[strcspn(found, "\n")] = 0;
+            snprintf(path, size, "/dev/vd%c", letter);
+            if (strcmp(found, serial) == 0 && access(path, F_OK) == 0)
+                return;
+        }
+        usleep(1000);
+    }
+    errno = ENODEV;
+    fail(serial);
+}
+
+// Mounts SERIAL:ACCESS:PLACE below the image, in a folder that is made if it is not there.
+static void mount_volume(char *volume) {
+    char disk[64], place[512];
+    char *access_word = strchr(volume, ':'), *rest = access_word ? strchr(access_word + 1, ':') : NULL;
+    if (!rest)
+        fail(volume);
+    *access_word = *rest = 0;
+    snprintf(place, sizeof place, "/image%s", rest + 1);
+    for (char *slash = strchr(place + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        mkdir(place, 0755);
+        *slash = '/';
+    }
+    mkdir(place, 0755);
+    find_disk(volume, disk, sizeof disk);
+    if (mount(disk, place, "ext4", MS_NOATIME | MS_RDONLY * (strcmp(access_word + 1, "ro") == 0), "") == -1)
+        fail(place);
+}
+
 // The image becomes the root, with the file systems below it that Crema has there.
-static void enter_image(void) {
+static void enter_image(struct run *run) {
     await_file("/dev/vda");
     mkdir("/image", 0755);
     if (mount("/dev/vda", "/image", "ext4", MS_NOATIME, "") == -1)
         fail("/dev/vda");
-    // An image with a place for it has a volume beside it.
-    if (access("/image/volume", F_OK) == 0) {
-        await_file("/dev/vdb");
-        if (mount("/dev/vdb", "/image/volume", "ext4", MS_NOATIME, "") == -1)
-            fail("/dev/vdb");
-    }
+    for (size_t i = 0; i < run->volume_count; i++)
+        mount_volume(run->volumes[i]);
     mount_at("proc", "/image/proc", "");
     mount_at("sysfs", "/image/sys", "");
     mount_at("devtmpfs", "/image/dev", "");
@@ -423,7 +468,7 @@ int main(void) {
     read_config(&run);
     if (sethostname(run.host_name, strlen(run.host_name)) == -1)
         fail("host name");
-    enter_image();
+    enter_image(&run);
     set_up_network(&run);
     tell_memory();
     if (pipe2(input, O_CLOEXEC) == -1)

@@ -74,7 +74,7 @@ static void print_times(const char *name, const char *unit, struct times *times,
     static const struct {
         const char *name;
         double part;
-    } parts[] = {{"p50", 0.5}, {"p99", 0.99}, {"p99.9", 0.999}};
+    } parts[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         size_t at = (size_t)(parts[i].part * (double)(times->count - 1));
         printf("%s_%s us %.1f\n", name, parts[i].name, times->ns[at] / 1e3);

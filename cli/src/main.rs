@@ -48,6 +48,6 @@ fn perform(command: &Command) -> Result<u8> {
         Command::Volume { command } => command::volume::volume(command),
         Command::FaultyLink(options) => command::faulty_link::faulty_link(options).map(|()| 0),
         Command::FaultyDisk(options) => command::faulty_disk::faulty_disk(options).map(|()| 0),
-        Command::Bench(options) => command::bench::bench(options, &project).map(|()| 0),
+        Command::Bench(options) => command::bench::bench(options, &project),
     }
 }

@@ -3,12 +3,17 @@
 //! Responsible for syntax and for checks that need nothing but the words themselves. Not for defaults that
 //! depend on the host (memory, CPUs, accelerator): those are `machine::choice`.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use run_config::{InterfaceAddress, NetChannels};
 
 use crate::{
+    linux_guest::Mitigations,
     machine::faulty_disk::FailingRequest,
     network::{self, faulty_link::End, forward::PortForward, link::Link},
     volume::request::{self, Name, Request, Server, Source, VolumeSize},
@@ -37,7 +42,7 @@ pub enum Command {
     },
     /// Run the tests of the project
     Test(TestOptions),
-    /// Measure the kernel
+    /// Measure Crema beside a Linux VM, or compare two such measurements
     Bench(BenchOptions),
     /// Connect two guests by a link that loses, repeats, reorders and damages frames
     #[command(hide = true)]
@@ -379,23 +384,53 @@ pub struct TestOptions {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct BenchOptions {
-    /// What to measure
-    #[arg(value_enum)]
-    pub what: BenchKind,
-    /// What to compare with
-    #[arg(long, value_enum, default_value_t)]
+    #[command(subcommand)]
+    pub command: Option<BenchCommand>,
+    /// What to measure; everything, if nothing is named
+    #[arg(value_enum, value_name = "WHAT")]
+    pub what: Vec<BenchKind>,
+    /// What to compare with: linux (Debian's cloud kernel on the same machine), none, linux-alone (only Linux is measured), or the path
+    /// of another kernel: a bzImage or vmlinux of Linux, or another build of Crema's
+    #[arg(long, value_name = "linux|none|PATH", default_value = "linux", value_parser = parse_opponent)]
     pub against: BenchOpponent,
-    /// How often each measurement is made; the median is printed
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub rounds: u32,
+    /// How often each side is measured, in turn with the other: 7 times, or 3 with --quick
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub runs: Option<u32>,
+    /// Measure for a shorter time each, and leave out what takes long
+    #[arg(long)]
+    pub quick: bool,
+    /// Whether Linux does something against attacks by speculation
+    #[arg(long, value_enum, default_value_t)]
+    pub mitigations: Mitigations,
+    /// Measure this jar, or the appliance in this folder, under the load of --load
+    #[arg(long, value_name = "JAR|APP", requires = "load", conflicts_with = "what")]
+    pub jar: Option<PathBuf>,
+    /// The command that puts load on the jar's server, such as "wrk -t 2 -c 16 -d 10 http://127.0.0.1:8080/": the port in it is one of
+    /// the guest's, and becomes the host's port that leads to it
+    #[arg(long, value_name = "COMMAND", requires = "jar")]
+    pub load: Option<String>,
     #[command(flatten)]
     pub machine: MachineOptions,
 }
 
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Show what changed from one measurement to another
+    Compare {
+        /// Its results.json
+        #[arg(value_name = "OLD.json")]
+        old: PathBuf,
+        #[arg(value_name = "NEW.json")]
+        new: PathBuf,
+    },
+}
+
+/// In the order in which they are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BenchKind {
-    /// From kernel entry to the first instruction of the application, to main, to the end
+    /// From power-on to the application, to main, to the first answered request; and sizes
     Boot,
     /// System calls, switches, faults and signals
     Syscall,
@@ -403,17 +438,37 @@ pub enum BenchKind {
     Net,
     /// Files on a volume: streams, random access, fsync, names, and the flushes that reach the disk
     Disk,
+    /// Instructions and device accesses for each operation, counted under TCG
+    Cost,
+    /// Allocation, collection of garbage, compilation, locks and computations in the JVM
+    Jvm,
+    /// HTTP, Tomcat, H2, ZooKeeper, Kafka and Cassandra at full load and at a fixed one
+    Service,
+    /// The largest live set in machines of several sizes
+    Memory,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+/// What Crema is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BenchOpponent {
-    /// The same program on a Linux guest under the same QEMU
-    #[default]
+    /// The same program on a Linux guest under the same QEMU.
     Linux,
-    /// Nothing: Crema is measured alone
+    /// Nothing: Crema is measured alone.
     None,
-    /// Nothing: the Linux guest is measured alone
+    /// Nothing: the Linux guest is measured alone.
     LinuxAlone,
+    /// Another kernel.
+    Kernel(PathBuf),
+}
+
+fn parse_opponent(text: &str) -> Result<BenchOpponent, String> {
+    match text {
+        "linux" => Ok(BenchOpponent::Linux),
+        "none" => Ok(BenchOpponent::None),
+        "linux-alone" => Ok(BenchOpponent::LinuxAlone),
+        path if Path::new(path).is_file() => Ok(BenchOpponent::Kernel(path.into())),
+        _ => Err("it must be linux, none, or the path of a kernel".into()),
+    }
 }
 
 fn parse_env(text: &str) -> Result<String, String> {
@@ -553,6 +608,47 @@ mod tests {
             &["run", "a.jar", "--hostname", "a b"],
             &["run", "a.jar", "--net-channels", "maybe"],
             &["build", "a.jar"],
+        ] {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn benches_are_named_or_all_are_meant() {
+        let bench = |words: &[&str]| {
+            let options = parse(&[&["bench"], words].concat()).unwrap();
+            let Command::Bench(bench) = options.command else { panic!() };
+            bench
+        };
+        let all = bench(&[]);
+        assert!(all.what.is_empty() && all.command.is_none() && !all.quick && all.runs.is_none());
+        assert_eq!((all.against, all.mitigations), (BenchOpponent::Linux, Mitigations::Off));
+        let some = bench(&["boot", "disk", "--runs", "3", "--quick", "--against", "none", "-c", "1"]);
+        assert_eq!(some.what, [BenchKind::Boot, BenchKind::Disk]);
+        assert_eq!((some.runs, some.quick, some.against), (Some(3), true, BenchOpponent::None));
+        let kernel = bench(&["net", "--against", "/proc/self/exe", "--mitigations", "auto"]);
+        assert_eq!(kernel.against, BenchOpponent::Kernel("/proc/self/exe".into()));
+        let own = bench(&["--jar", "a.jar", "--load", "wrk http://127.0.0.1:80/"]);
+        assert_eq!(own.load.as_deref(), Some("wrk http://127.0.0.1:80/"));
+        let Some(BenchCommand::Compare { old, new }) = bench(&["compare", "a", "b"]).command else {
+            panic!()
+        };
+        assert_eq!((old, new), ("a".into(), "b".into()));
+    }
+
+    #[test]
+    fn benches_that_make_no_sense_are_refused() {
+        for words in [
+            &["bench", "speed"][..],
+            &["bench", "--runs", "0"],
+            &["bench", "--rounds", "3"],
+            &["bench", "--jar", "a.jar"],
+            &["bench", "--load", "wrk"],
+            &["bench", "boot", "--jar", "a.jar", "--load", "wrk"],
+            &["bench", "--against", "/no/such/kernel"],
+            &["bench", "--mitigations", "maybe"],
+            &["bench", "compare", "a"],
+            &["bench", "--quick", "compare", "a", "b"],
         ] {
             assert!(parse(words).is_err(), "{words:?}");
         }

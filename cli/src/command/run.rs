@@ -14,7 +14,7 @@ use crate::{
     application::{self, Defaults, Description},
     failure::{Failure, Result, STATUS_TOOL_FAILED},
     image::{cache::CachedImage, ext4},
-    linux_guest::LinuxGuest,
+    linux_guest::{LinuxGuest, Mitigations},
     machine::{
         choice::{Choice, Payload},
         qemu,
@@ -105,7 +105,8 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
     };
     let payload = if description.jdk.is_some() { Payload::Jvm } else { Payload::Program };
     let choice = Choice::make(&options.machine, payload, project)?;
-    let linux = if options.machine.linux { Some(LinuxGuest::prepare(project)?) } else { None };
+    let linux =
+        if options.machine.linux { Some(LinuxGuest::prepare(project, Mitigations::Off)?) } else { None };
     let kernel = match &linux {
         Some(linux) => linux.kernel().to_path_buf(),
         None => project.kernel(options.machine.kernel.as_deref())?,

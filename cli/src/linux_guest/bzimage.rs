@@ -48,9 +48,13 @@ impl fmt::Display for BzImageError {
     }
 }
 
+pub fn is_bzimage(image: &[u8]) -> bool {
+    image.get(MAGIC_OFFSET..MAGIC_OFFSET + 4) == Some(b"HdrS")
+}
+
 /// Decompresses the kernel.
 pub fn vmlinux(image: &[u8]) -> Result<Vec<u8>, BzImageError> {
-    if image.get(MAGIC_OFFSET..MAGIC_OFFSET + 4) != Some(b"HdrS") {
+    if !is_bzimage(image) {
         return Err(BzImageError::NotABzImage);
     }
     let protocol = image.get(PROTOCOL_OFFSET..).and_then(|bytes| bytes.first_chunk());

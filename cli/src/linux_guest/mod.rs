@@ -18,7 +18,9 @@ use std::{
     process::Command,
 };
 
+use clap::ValueEnum;
 use run_config::RunConfig;
+use sha2::{Digest, Sha256};
 
 use self::{initramfs::Archive, package::KernelPackage};
 use crate::{
@@ -30,44 +32,94 @@ use crate::{
     scratch::ScratchFolder,
 };
 
-/// `mitigations=off`, for Crema has no boundary inside that they would guard, and a comparison should not be
-/// won by that. `tsc=reliable`, for without it Linux mistrusts an emulator's time stamp counter and reads a
-/// slower clock, where Crema reads the counter. `panic=-1` ends the machine at once, with QEMU's
-/// `-no-reboot`.
-pub const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable";
+/// `tsc=reliable`, for without it Linux mistrusts an emulator's time stamp counter and reads a slower clock, where Crema reads the
+/// counter. `no_timer_check`, for on a busy host an emulated timer may be late, which Linux takes for broken and panics; under KVM it decides
+/// so by itself. `panic=-1` ends the machine at once, with QEMU's `-no-reboot`.
+const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check";
+
+/// What Linux does against attacks that processors' speculation makes possible: Documentation/admin-guide/kernel-parameters.txt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Mitigations {
+    /// Nothing: Crema has no boundary inside that they would guard, and a comparison should not be won by that
+    #[default]
+    Off,
+    /// What Linux does by default on this processor
+    Auto,
+}
 
 /// Present in the initramfs: without it the init refuses to run.
 const MARK: &str = "crema-linux-guest";
 
 /// A kernel and an init, ready to boot.
 pub struct LinuxGuest {
-    package: KernelPackage,
+    origin: Origin,
     vmlinux: PathBuf,
     init: PathBuf,
+    command_line: String,
+}
+
+/// Where a kernel comes from.
+enum Origin {
+    Debian(KernelPackage),
+    /// The file, and the folder with its modules if there is one beside it.
+    File {
+        kernel: PathBuf,
+        modules: Option<PathBuf>,
+    },
 }
 
 impl LinuxGuest {
     /// Gets what is not there yet.
-    pub fn prepare(project: &Project) -> Result<Self> {
+    pub fn prepare(project: &Project, mitigations: Mitigations) -> Result<Self> {
         let progress = Progress::start("preparing the Linux guest".into());
-        let prepared = Self::get(project);
+        let prepared = Self::get(project, mitigations);
         progress.finish();
         prepared
     }
 
-    fn get(project: &Project) -> Result<Self> {
+    /// Whether a file is a Linux kernel, compressed or not: each says so in its header, or in `linux_banner`.
+    pub fn is_linux(kernel: &[u8]) -> bool {
+        const BANNER: &[u8] = b"Linux version ";
+        bzimage::is_bzimage(kernel) || kernel.windows(BANNER.len()).any(|bytes| bytes == BANNER)
+    }
+
+    /// Another kernel than Debian's. What it needs for virtio is built in, or is a module in the folder `modules` beside it.
+    pub fn of_kernel(
+        path: &Path,
+        kernel: &[u8],
+        project: &Project,
+        mitigations: Mitigations,
+    ) -> Result<Self> {
+        let cache = project.cache("linux-guest")?;
+        let vmlinux = if bzimage::is_bzimage(kernel) {
+            let digest: String =
+                Sha256::digest(kernel).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+            let vmlinux = cache.join(format!("vmlinux-{digest}"));
+            unpack(path, kernel, &vmlinux)?;
+            vmlinux
+        } else {
+            path.to_path_buf()
+        };
+        let modules = path.parent().map(|folder| folder.join("modules")).filter(|folder| folder.is_dir());
+        Ok(Self {
+            origin: Origin::File { kernel: path.to_path_buf(), modules },
+            vmlinux,
+            init: build_init(project, &cache)?,
+            command_line: command_line(mitigations),
+        })
+    }
+
+    fn get(project: &Project, mitigations: Mitigations) -> Result<Self> {
         let cache = project.cache("linux-guest")?;
         let package = KernelPackage::find_and_unpack(&cache)?;
         let vmlinux = package.folder().join("vmlinux");
         if !vmlinux.is_file() {
             let compressed = package.bzimage();
             let bytes = fs::read(&compressed).map_err(Failure::io("read", &compressed))?;
-            let elf = bzimage::vmlinux(&bytes)
-                .map_err(|error| Failure::new(format!("cannot unpack {}: {error}", compressed.display())))?;
-            replace(&vmlinux, &elf)?;
+            unpack(&compressed, &bytes, &vmlinux)?;
         }
         let init = build_init(project, &cache)?;
-        Ok(Self { package, vmlinux, init })
+        Ok(Self { origin: Origin::Debian(package), vmlinux, init, command_line: command_line(mitigations) })
     }
 
     /// The kernel's ELF file.
@@ -75,14 +127,32 @@ impl LinuxGuest {
         &self.vmlinux
     }
 
-    /// The kernel as Debian ships it, and as a boot loader would load it.
+    /// The kernel as it is shipped, and as a boot loader would load it.
     pub fn compressed_kernel(&self) -> PathBuf {
-        self.package.bzimage()
+        match &self.origin {
+            Origin::Debian(package) => package.bzimage(),
+            Origin::File { kernel, .. } => kernel.clone(),
+        }
     }
 
-    /// Name and version of the package.
+    /// Name and version of the package, or the file.
     pub fn version(&self) -> String {
-        format!("{} {}", self.package.name, self.package.version)
+        match &self.origin {
+            Origin::Debian(package) => format!("{} {}", package.name, package.version),
+            Origin::File { kernel, .. } => kernel.display().to_string(),
+        }
+    }
+
+    pub fn command_line(&self) -> &str {
+        &self.command_line
+    }
+
+    /// The root of the modules.
+    fn modules(&self) -> Option<PathBuf> {
+        match &self.origin {
+            Origin::Debian(package) => Some(package.modules()),
+            Origin::File { modules, .. } => modules.clone(),
+        }
     }
 
     /// Writes the initramfs of one configuration into a folder.
@@ -105,7 +175,11 @@ impl LinuxGuest {
         if !config.net.addresses.is_empty() {
             drivers.push("virtio_net");
         }
-        for module in modules::in_order(&self.package.modules(), &drivers)? {
+        let modules = match self.modules() {
+            Some(root) => modules::in_order(&root, &drivers)?,
+            None => vec![],
+        };
+        for module in modules {
             let path = format!("modules/{}.ko", module.name);
             archive.file(&path, 0o444, &module.bytes);
             list += &format!("/{path}\n");
@@ -113,8 +187,26 @@ impl LinuxGuest {
         archive.file("modules/list", 0o444, list.as_bytes());
         let initrd = folder.join("initramfs");
         fs::write(&initrd, archive.finish()).map_err(Failure::io("write", &initrd))?;
-        Ok(LinuxBoot { initrd, command_line: COMMAND_LINE.into() })
+        Ok(LinuxBoot { initrd, command_line: self.command_line.clone() })
     }
+}
+
+fn command_line(mitigations: Mitigations) -> String {
+    let mitigations = match mitigations {
+        Mitigations::Off => "off",
+        Mitigations::Auto => "auto",
+    };
+    format!("{COMMAND_LINE} mitigations={mitigations}")
+}
+
+/// Writes the kernel in a bzImage that was read from `path`, unless that was done.
+fn unpack(path: &Path, bzimage: &[u8], vmlinux: &Path) -> Result<()> {
+    if vmlinux.is_file() {
+        return Ok(());
+    }
+    let elf = bzimage::vmlinux(bzimage)
+        .map_err(|error| Failure::new(format!("cannot unpack {}: {error}", path.display())))?;
+    replace(vmlinux, &elf)
 }
 
 /// Compiles the init statically, unless that was done since its source changed.

@@ -1,51 +1,94 @@
 //! `crema bench`: figures, never tests.
 //!
-//! Responsible for measuring many times and for printing medians, with the command, the host and the versions
-//! beside them. What is measured is in a module for each kind.
+//! What is measured is in a module for each kind, as a function that is given the [`harness`]. That runs the sides in turn and keeps what
+//! each run has shown ([`model`]), of which [`comparison`] makes rows with the arithmetic of [`statistics`], and [`report`] makes tables and
+//! plots. [`compare`] shows two results beside each other. The machines are started by [`machine`], as those of `crema run` are.
+//!
+//! A figure is never hidden: where Crema is worse, that row comes first, and a run that failed is shown as failed.
 
 mod boot;
+mod compare;
 mod comparison;
+mod cost;
+mod counter;
 mod disk;
-mod measure;
+mod figures;
+mod flushes;
+mod harness;
+mod host;
+mod jar;
+mod jvm;
+mod load;
+mod machine;
+mod memory;
+mod model;
 mod net;
+mod programs;
+mod report;
+mod scratch_volume;
+mod service;
+mod side;
+mod statistics;
 mod syscall;
 mod table;
+mod watch;
 
-use std::{fs, process::Command};
+use clap::ValueEnum;
 
+use self::{harness::Harness, machine::INTERRUPTED};
 use crate::{
-    failure::Result,
-    linux_guest::{self, LinuxGuest},
-    machine::{choice::Choice, qemu::QEMU},
-    options::{BenchKind, BenchOptions},
+    failure::{Failure, Result},
+    options::{BenchCommand, BenchKind, BenchOptions},
     project::Project,
 };
 
-/// Measures, and prints to standard output.
-pub fn bench(options: &BenchOptions, project: &Project) -> Result<()> {
-    match options.what {
-        BenchKind::Boot => boot::bench(options, project),
-        BenchKind::Syscall => syscall::bench(options, project),
-        BenchKind::Net => net::bench(options, project),
-        BenchKind::Disk => disk::bench(options, project),
+/// The exit status when something could not be measured.
+const STATUS_INCOMPLETE: u8 = 1;
+
+/// Measures, prints the table to standard output, and writes it with its page and its data. Returns the exit status.
+pub fn bench(options: &BenchOptions, project: &Project) -> Result<u8> {
+    if let Some(BenchCommand::Compare { old, new }) = &options.command {
+        return compare::compare(old, new).map(|()| 0);
     }
+    if options.machine.linux || options.machine.monitor.is_some() {
+        return Err(Failure::new(
+            "--linux and --monitor make no sense for a bench: --against says what runs",
+        ));
+    }
+    let mut harness = Harness::new(options, project)?;
+    if let (Some(jar), Some(load)) = (&options.jar, &options.load) {
+        jar::bench(&mut harness, jar, load)?;
+        return finish(&harness);
+    }
+    let kinds =
+        if options.what.is_empty() { BenchKind::value_variants().to_vec() } else { options.what.clone() };
+    for kind in kinds {
+        let measured = match kind {
+            BenchKind::Boot => boot::bench(&mut harness),
+            BenchKind::Syscall => syscall::bench(&mut harness),
+            BenchKind::Net => net::bench(&mut harness),
+            BenchKind::Disk => disk::bench(&mut harness),
+            BenchKind::Cost => cost::bench(&mut harness),
+            BenchKind::Jvm => jvm::bench(&mut harness),
+            BenchKind::Service => service::bench(&mut harness),
+            BenchKind::Memory => memory::bench(&mut harness),
+        };
+        match measured {
+            Err(failure) if failure == Failure::new(INTERRUPTED) => return Err(failure),
+            Err(failure) => harness.failed(&name_of(kind), &failure)?,
+            Ok(()) => {}
+        }
+    }
+    finish(&harness)
 }
 
-/// What a reader must know to judge figures: how they were made, when, on what, and with which versions.
-fn provenance(what: &str, choice: &Choice, rounds: u32, linux: &Option<LinuxGuest>) -> String {
-    let first_line = |command: &mut Command| {
-        let output = command.output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-        output.ok().and_then(|text| text.lines().next().map(String::from)).unwrap_or_default()
-    };
-    let date = first_line(Command::new("date").args(["--utc", "+%F"]));
-    let qemu = first_line(Command::new(QEMU).arg("--version"));
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let model = model.map_or("an unknown processor", |(_, model)| model);
-    let mut text =
-        format!("crema bench {what}: {choice}; {rounds} rounds in turn; {date}; {model}; {qemu}\n");
-    if let Some(linux) = linux {
-        text += &format!("Linux guest: {}, {}\n", linux.version(), linux_guest::COMMAND_LINE);
-    }
-    text
+fn finish(harness: &Harness) -> Result<u8> {
+    print!("{}", harness.write()?);
+    eprintln!("crema: the results, with a page for a browser, are in {}", harness.folder().display());
+    Ok(if harness.has_failures() { STATUS_INCOMPLETE } else { 0 })
+}
+
+/// As the user types it.
+fn name_of(kind: BenchKind) -> String {
+    kind.to_possible_value().map_or(String::new(), |value| value.get_name().to_string())
 }
