@@ -4,10 +4,15 @@
 //! `crema-device`; what a family does is in a module of its own. State of a family belongs to the open file
 //! and goes with it, so that a bridge that ends leaves nothing behind.
 
-use alloc::sync::Arc;
-use core::any::Any;
+mod write_tracking;
 
-use crema_device::device;
+use alloc::sync::Arc;
+use core::{
+    any::Any,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crema_device::{device, write_tracking as tracking};
 use linux_abi::Errno;
 use vfs::File;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -19,11 +24,15 @@ pub const MAJOR: u32 = 240;
 /// The one device there.
 pub const MINOR: u32 = 0;
 
-struct Crema;
+/// An open file; its number tells the families whose state is whose.
+struct Crema {
+    number: u64,
+}
 
 /// Opens the device.
 pub fn open() -> Arc<dyn File> {
-    Arc::new(Crema)
+    static OPENED: AtomicU64 = AtomicU64::new(0);
+    Arc::new(Crema { number: OPENED.fetch_add(1, Ordering::Relaxed) })
 }
 
 impl File for Crema {
@@ -33,6 +42,17 @@ impl File for Crema {
                 let info = device::Info { version: device::VERSION, cpus: cpu::all().count() as u32 };
                 fill(argument, info)
             }
+            tracking::ARM => write_tracking::arm(self.number, taken(argument)?).map(|()| 0),
+            tracking::COLLECT => {
+                let mut collect = taken(argument)?;
+                write_tracking::collect(self.number, &mut collect)?;
+                fill(argument, collect)
+            }
+            tracking::DISARM => {
+                write_tracking::disarm(self.number);
+                Ok(0)
+            }
+            tracking::COUNTERS => fill(argument, write_tracking::counters()),
             _ => Err(Errno::ENOTTY),
         }
     }
@@ -40,6 +60,17 @@ impl File for Crema {
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+impl Drop for Crema {
+    fn drop(&mut self) {
+        write_tracking::disarm(self.number);
+    }
+}
+
+/// The argument of a request that reads it.
+fn taken<T: FromBytes + IntoBytes + Immutable>(argument: usize) -> Result<T, Errno> {
+    UserPtr::<T>::new(argument as u64).read()
 }
 
 /// Answers a request that fills its argument in.

@@ -388,7 +388,16 @@ impl<T: Tlb> AddressSpace<T> {
     fn adjust_leaf(&self, cell: &EntryCell, found: Entry, flags: VmFlags, access: Access) -> Step {
         let mut wanted = found.without(EntryFlags::NO_EXECUTE).with(Self::read_flags(flags));
         if found.has(EntryFlags::ANONYMOUS) {
-            wanted = wanted.with(Self::write_flag(flags));
+            wanted = match access {
+                // Dirty at once, with the right to write: so a page that tracking had write-protected is noted as written.
+                Access::Write => wanted.with(Self::write_flag(flags)),
+                // Reading is not writing: dirty bits, and what is write-protected to find writes out, stay as they are.
+                Access::Read | Access::Execute => wanted,
+            };
+            let is_trap = access == Access::Write && found.is_present() && !found.has(EntryFlags::WRITABLE);
+            if is_trap {
+                self.write_traps.fetch_add(1, Ordering::Relaxed);
+            }
         }
         if wanted == found {
             // Another CPU was quicker, or the TLB held what was there before.

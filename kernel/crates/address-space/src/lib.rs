@@ -53,6 +53,7 @@ mod report;
 mod reverse_map;
 mod shared;
 mod space;
+mod track;
 
 use core::ops::Range;
 

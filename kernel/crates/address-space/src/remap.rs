@@ -179,6 +179,11 @@ impl<T: Tlb> AddressSpace<T> {
         Ok(new_start)
     }
 
+    /// A leaf at its new address, where what it maps is new: tracking of writes (`mmu-gc`) must see that.
+    fn moved(entry: Entry) -> Entry {
+        if entry.has(EntryFlags::ANONYMOUS) { entry.with(EntryFlags::DIRTY) } else { entry }
+    }
+
     /// Moves the leaves of `old` to `new_start`. The lock is held for writing.
     fn move_leaves(
         &self,
@@ -196,7 +201,7 @@ impl<T: Tlb> AddressSpace<T> {
                     let target = self.table.huge_slot(to).map_err(|_| Errno::ENOMEM)?;
                     if target.load().is_empty() {
                         let source = self.table.huge_slot(at).map_err(|_| Errno::ENOMEM)?;
-                        let entry = source.take();
+                        let entry = Self::moved(source.take());
                         gather.stale(at..next);
                         target.replace(Entry::EMPTY, entry).map_err(|_| Errno::ENOMEM)?;
                         at = next;
@@ -213,7 +218,7 @@ impl<T: Tlb> AddressSpace<T> {
                 if result.is_ok() {
                     match self.table.small_slot(new_start + (address - old.start)) {
                         Ok(Slot::Small(target)) => {
-                            let entry = cell.take();
+                            let entry = Self::moved(cell.take());
                             if entry.has(EntryFlags::PRESENT) {
                                 gather.stale(address..address + PAGE_SIZE);
                             }

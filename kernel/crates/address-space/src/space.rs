@@ -136,6 +136,8 @@ pub struct AddressSpace<T: Tlb> {
     /// Grows before pages of an object are unmapped or write-protected (see `reverse_map`).
     pub(crate) object_epoch: AtomicU64,
     pub(crate) mapped_objects: SpinLock<BTreeSet<usize>>,
+    /// Write faults on pages that tracking had write-protected.
+    pub(crate) write_traps: AtomicU64,
     zero_page: PhysAddr,
     huge_page_policy: AtomicU8,
 }
@@ -158,6 +160,7 @@ impl<T: Tlb> AddressSpace<T> {
             resident: Resident::new(),
             object_epoch: AtomicU64::new(0),
             mapped_objects: SpinLock::new(BTreeSet::new()),
+            write_traps: AtomicU64::new(0),
             zero_page: PageRef::new_zeroed()?.into_raw(),
             huge_page_policy: AtomicU8::new(HugePagePolicy::Madvise as u8),
         })

@@ -29,6 +29,7 @@ mod primitive;
 // Tables are memory that is seen as entries, which loom's atomics cannot be.
 #[cfg(not(loom))]
 mod table;
+mod track;
 
 pub use entry::{Entry, EntryCell, EntryFlags};
 #[cfg(not(loom))]

@@ -6,6 +6,7 @@ use core::{
 };
 
 use frames::{HUGE_PAGE_SIZE, OutOfMemory, PAGE_SIZE, PageRef, PhysAddr};
+use mmu_gc::Run;
 
 use crate::{Entry, EntryCell, EntryFlags, LOWER_HALF_END};
 
@@ -159,6 +160,44 @@ impl PageTable {
     pub fn for_each_leaf(&self, range: Range<usize>, mut each: impl FnMut(usize, LeafSize, &EntryCell)) {
         debug_assert!(range.end <= LOWER_HALF_END);
         self.walk(self.table(self.root), ROOT_LEVEL, range, &mut each);
+    }
+
+    /// Gives `each` the leaves that map some of `range`, in order of address, a table at a time: what looks at every leaf
+    /// of gigabytes has a loop over a slice, not a call for each.
+    pub fn for_each_run(&self, range: Range<usize>, mut each: impl FnMut(Run<'_, EntryCell>)) {
+        debug_assert!(range.end <= LOWER_HALF_END);
+        let mut at = range.start;
+        while at < range.end {
+            let first = at & !(HUGE_PAGE_SIZE - 1);
+            let end = range.end.min(first + HUGE_PAGE_SIZE);
+            match self.second_level(at) {
+                Ok(cell) => {
+                    let entry = cell.load();
+                    if entry.has(EntryFlags::HUGE) {
+                        each(Run::Huge { start: first, leaf: cell });
+                    } else if !entry.is_empty() {
+                        let table = self.table(entry.address());
+                        let leaves = &table[index(at, 0)..=index(end - 1, 0)];
+                        each(Run::Small { start: at & !(PAGE_SIZE - 1), leaves });
+                    }
+                    at = end;
+                }
+                Err(next) => at = next,
+            }
+        }
+    }
+
+    /// The second-level entry of `address`; or the next address that has one of another table, if there is none.
+    fn second_level(&self, address: usize) -> Result<&EntryCell, usize> {
+        let mut table = self.table(self.root);
+        for level in (HUGE_LEVEL + 1..=ROOT_LEVEL).rev() {
+            let entry = table[index(address, level)].load();
+            if entry.is_empty() {
+                return Err((address & !(span(level) - 1)) + span(level));
+            }
+            table = self.table(entry.address());
+        }
+        Ok(&table[index(address, HUGE_LEVEL)])
     }
 
     fn walk(

@@ -5,6 +5,7 @@ mod huge;
 mod linux;
 mod objects;
 mod threads;
+mod track;
 
 use core::ops::Range;
 use std::{
@@ -85,7 +86,8 @@ impl Machine {
         let page = address & !(PAGE_SIZE - 1);
         let is_allowed = |flags: EntryFlags| match access {
             Access::Read => flags.contains(EntryFlags::PRESENT),
-            Access::Write => flags.contains(EntryFlags::PRESENT | EntryFlags::WRITABLE),
+            // An entry that was cached without D is walked again for the first write (SDM vol. 3, 4.8).
+            Access::Write => flags.contains(EntryFlags::PRESENT | EntryFlags::WRITABLE | EntryFlags::DIRTY),
             Access::Execute => flags & (EntryFlags::PRESENT | EntryFlags::NO_EXECUTE) == EntryFlags::PRESENT,
         };
         loop {
@@ -126,7 +128,7 @@ impl Machine {
             if may(entry) && cell.replace(entry, entry.with(set)).is_ok() {
                 let offset = if size == LeafSize::Huge { page - first } else { 0 };
                 let frame = PhysAddr::new(entry.address().as_u64() + offset as u64);
-                entries.insert(page, (frame, entry.flags()));
+                entries.insert(page, (frame, entry.with(set).flags()));
             }
         });
     }
