@@ -138,7 +138,16 @@ impl LibJvm {
         }
     }
 
-    #[allow(dead_code, reason = "see `vm_structs` in main.rs")]
+    /// Where the library was loaded: what the addresses in its file are counted from.
+    pub fn load_address(&self) -> Option<usize> {
+        let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+        // SAFETY: dladdr only reads the loader's lists, and fills the structure in, which is valid if zeroed.
+        unsafe {
+            let found = libc::dladdr(self.create as *const c_void, info.as_mut_ptr()) != 0;
+            found.then(|| info.assume_init().dli_fbase as usize)
+        }
+    }
+
     /// HotSpot's description of its insides.
     pub fn vm_structs(&self) -> Result<VmStructs, Missing> {
         // SAFETY: the handle comes from a dlopen that succeeded, and is never closed.

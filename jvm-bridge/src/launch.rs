@@ -7,6 +7,7 @@
 use std::ffi::{CStr, CString};
 
 use crate::command_line::{CommandLine, Usage};
+use crate::gc_assist;
 use crate::java_home::{Availability, KnownVm};
 use crate::jni::{Argument, JniResult, LibJvm, Local, Pending, Vm};
 use crate::report::{Stream, print_error};
@@ -29,6 +30,7 @@ pub fn run(libjvm: LibJvm, line: &CommandLine, known_vms: &[KnownVm]) -> i32 {
         // As the launcher: threads the VM has already made do not matter any more.
         std::process::exit(1);
     };
+    gc_assist::announce();
     let status = show(&vm, line, known_vms).unwrap_or_else(|| main(&vm, line));
     let (detached, vm) = vm.detach();
     if !detached {

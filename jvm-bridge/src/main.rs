@@ -14,6 +14,7 @@
 mod argument_files;
 mod class_path;
 mod command_line;
+mod gc_assist;
 mod heap_options;
 mod heap_policy;
 mod jar_manifest;
@@ -88,6 +89,10 @@ fn start(arguments: &[PlatformString], report: &mut Report) -> Result<i32, Refus
         Ok(0) | Err(_) => libjvm.default_stack_bytes(),
         Ok(bytes) => bytes,
     };
+    let mode = gc_assist::Mode::parse(variable(gc_assist::VARIABLE).as_deref()).ok_or_else(|| {
+        Refusal::new(1, format!("Error: {} must be off, dirty or trap.", gc_assist::VARIABLE))
+    })?;
+    gc_assist::prepare(mode, &libjvm, &library);
     let status = in_new_thread(stack_bytes, || launch::run(libjvm, &line, &home.known_vms));
     Ok(if line.status != 0 { line.status } else { status })
 }

@@ -185,7 +185,10 @@ impl VmStructs {
         let size = if expected.ends_with('*') {
             Some(size_of::<usize>())
         } else {
-            let plain = expected.strip_prefix("volatile ").unwrap_or(expected);
+            let plain = ["volatile ", "const "]
+                .iter()
+                .find_map(|word| expected.strip_prefix(word))
+                .unwrap_or(expected);
             self.type_sizes.get(plain).copied()
         };
         match size {
@@ -315,4 +318,4 @@ unsafe fn text(address: usize) -> String {
 
 #[cfg(test)]
 #[path = "vm_structs_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use super::*;
 
-fn find_library() -> Option<PathBuf> {
+pub(crate) fn find_library() -> Option<PathBuf> {
     let from_path = || {
         let path = std::env::var_os("PATH")?;
         let java =

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+mod jdk;
+
 /// A JDK, and a folder with programs to run.
 struct Bench {
     java_home: PathBuf,
@@ -23,7 +25,7 @@ impl Bench {
     /// The one bench of this process, or `None` without a JDK.
     fn get() -> Option<&'static Self> {
         static BENCH: OnceLock<Option<Bench>> = OnceLock::new();
-        let bench = BENCH.get_or_init(|| Some(Self::build(find_jdk()?))).as_ref();
+        let bench = BENCH.get_or_init(|| Some(Self::build(jdk::find()?))).as_ref();
         if bench.is_none() {
             eprintln!("skipped: no JDK here (JAVA_HOME, or java in PATH, with javac beside it)");
         }
@@ -130,16 +132,6 @@ impl Bench {
             self.compare(&words.iter().map(OsStr::new).collect::<Vec<_>>(), &[]);
         }
     }
-}
-
-fn find_jdk() -> Option<PathBuf> {
-    let from_path = || {
-        let path = std::env::var_os("PATH")?;
-        let java = std::env::split_paths(&path).map(|d| d.join("java")).find(|f| f.is_file())?;
-        Some(java.canonicalize().ok()?.parent()?.parent()?.to_owned())
-    };
-    let home = std::env::var_os("JAVA_HOME").map(PathBuf::from).or_else(from_path)?;
-    ["bin/java", "bin/javac", "bin/jar"].iter().all(|tool| home.join(tool).is_file()).then_some(home)
 }
 
 #[test]
