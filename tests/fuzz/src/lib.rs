@@ -9,6 +9,7 @@ mod mutator;
 pub mod seeds;
 
 pub use mutator::{Dice, Mutator};
+use netchannels::{Classified, Framing, Headers, classify};
 use packet::Packet;
 
 /// How many rounds to make.
@@ -39,4 +40,17 @@ pub fn received(
         packet.push(page_of(part)).ok()?;
     }
     Some(packet)
+}
+
+/// Classifies a packet, and checks that what is taken for a flow has whole headers. Whether it was one.
+pub fn check_classified(packet: &mut Packet, framing: Framing) -> bool {
+    let Classified::Flow(flow) = classify(packet, framing) else { return false };
+    flow.strip(packet);
+    let headers = Headers::of(packet).expect("an IP header");
+    assert_eq!(headers.destination, flow.key.local().ip());
+    let transport = packet.head().get(headers.ip_header_bytes..).expect("a transport header");
+    let port = u16::from_be_bytes([transport[2], transport[3]]);
+    assert_eq!(port, flow.key.local().port());
+    assert!(flow.key.remote().is_some_and(|remote| remote.ip() == headers.source));
+    true
 }
