@@ -10,7 +10,7 @@ mod common;
 use std::{
     fs::{File, OpenOptions},
     io::{Read, Write},
-    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     os::fd::AsRawFd,
     process::Command,
     sync::Arc,
@@ -25,13 +25,19 @@ use tcp::{
 };
 use vfs::SliceSrc;
 
-const OURS: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
-const LINUX: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+/// Both ends' addresses, ours first.
+const V4: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::new(10, 9, 0, 2)), IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1))];
+const V6: [IpAddr; 2] = [
+    IpAddr::V6(Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 2)),
+    IpAddr::V6(Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1)),
+];
 const MTU: usize = 1500;
 
 /// What a run is about.
 #[derive(Clone, Copy, Debug)]
 struct Scenario {
+    /// Over IPv4 or IPv6.
+    ends: [IpAddr; 2],
     /// Who begins.
     we_connect: bool,
     /// Lost packets in a thousand, each way.
@@ -75,6 +81,7 @@ fn tun() -> File {
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
     run("ip", "link set lo up");
     run("ip", "address add 10.9.0.1/24 dev tcp0");
+    run("ip", "-6 address add fd09::1/64 dev tcp0 nodad");
     run("ip", "link set tcp0 up");
     file
 }
@@ -115,6 +122,31 @@ fn linux_application(stream: TcpStream, scenario: Scenario) {
     sender.join().unwrap();
 }
 
+/// The header of a packet of TCP from us to Linux.
+fn ip_header(ends: [IpAddr; 2], payload_bytes: u16) -> Vec<u8> {
+    match ends {
+        [IpAddr::V4(ours), IpAddr::V4(linux)] => {
+            let mut header = vec![0x45, 0];
+            header.extend((20 + payload_bytes).to_be_bytes());
+            header.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
+            header.extend(ours.octets());
+            header.extend(linux.octets());
+            let sum = !packet::internet_checksum::fold(packet::internet_checksum::add(0, &header));
+            header[10..12].copy_from_slice(&sum.to_be_bytes());
+            header
+        }
+        [IpAddr::V6(ours), IpAddr::V6(linux)] => {
+            let mut header = vec![0x60, 0, 0, 0];
+            header.extend(payload_bytes.to_be_bytes());
+            header.extend([6, 64]);
+            header.extend(ours.octets());
+            header.extend(linux.octets());
+            header
+        }
+        _ => panic!("two versions of IP"),
+    }
+}
+
 /// Our end.
 struct Ours {
     tun: File,
@@ -142,19 +174,11 @@ impl Ours {
     fn send_all(&mut self) {
         for mut packet in std::mem::take(&mut self.out) {
             complete_checksum(&self.tuple, &mut packet);
-            let mut bytes = vec![0; 20 + packet.len()];
-            packet.read(0, &mut bytes[20..]);
+            let mut segment = vec![0; packet.len()];
+            packet.read(0, &mut segment);
+            let mut bytes = ip_header(self.scenario.ends, segment.len() as u16);
+            bytes.extend(segment);
             assert!(bytes.len() <= MTU);
-            bytes[0] = 0x45;
-            let len = bytes.len() as u16;
-            bytes[2..4].copy_from_slice(&len.to_be_bytes());
-            bytes[6] = 0x40;
-            bytes[8] = 64;
-            bytes[9] = 6;
-            bytes[12..16].copy_from_slice(&OURS.octets());
-            bytes[16..20].copy_from_slice(&LINUX.octets());
-            let sum = !packet::internet_checksum::fold(packet::internet_checksum::add(0, &bytes[..20]));
-            bytes[10..12].copy_from_slice(&sum.to_be_bytes());
             for bytes in self.disturb(0, bytes) {
                 (&self.tun).write_all(&bytes).unwrap();
             }
@@ -178,8 +202,15 @@ impl Ours {
     }
 
     fn receive(&mut self, bytes: &[u8]) {
-        let header_len = usize::from(bytes[0] & 15) * 4;
-        if bytes[0] >> 4 != 4 || bytes[9] != 6 || bytes[16..20] != OURS.octets() {
+        let [ours, linux] = self.scenario.ends;
+        let (header_len, protocol, destination) = match (bytes[0] >> 4, ours) {
+            (4, IpAddr::V4(ours)) => {
+                (usize::from(bytes[0] & 15) * 4, bytes[9], bytes[16..20] == ours.octets())
+            }
+            (6, IpAddr::V6(ours)) => (40, bytes[6], bytes[24..40] == ours.octets()),
+            _ => return,
+        };
+        if protocol != 6 || !destination {
             return;
         }
         let bytes = &bytes[header_len..];
@@ -191,12 +222,11 @@ impl Ours {
             packet.push(Fragment::new(page, 0, part.len())).unwrap();
         }
         packet.checksum = Checksum::Unverified;
-        let segment =
-            Segment::parse(LINUX.into(), OURS.into(), Box::new(packet)).expect("Linux's segments are right");
+        let segment = Segment::parse(linux, ours, Box::new(packet)).expect("Linux's segments are right");
         let now = self.now();
         let tuple = Tuple {
-            local: (OURS, segment.destination_port).into(),
-            remote: (LINUX, segment.source_port).into(),
+            local: (ours, segment.destination_port).into(),
+            remote: (linux, segment.source_port).into(),
         };
         if let Some(connection) =
             self.connection.as_mut().filter(|c| *c.tuple() == tuple && c.state() != State::Closed)
@@ -321,10 +351,11 @@ fn run_scenario(scenario: Scenario) {
         }
         let secrets = Arc::new(Secrets::new([9; 48]));
         let port = 7000;
+        let [ours, linux_address] = scenario.ends;
         let tuple = if scenario.we_connect {
-            Tuple { local: (OURS, 40_001).into(), remote: (LINUX, port).into() }
+            Tuple { local: (ours, 40_001).into(), remote: (linux_address, port).into() }
         } else {
-            Tuple { local: (OURS, port).into(), remote: (LINUX, 0).into() }
+            Tuple { local: (ours, port).into(), remote: (linux_address, 0).into() }
         };
         let mut ours = Ours {
             tun,
@@ -345,7 +376,7 @@ fn run_scenario(scenario: Scenario) {
         };
         let start = Instant::now();
         let linux = if scenario.we_connect {
-            let listener = TcpListener::bind(SocketAddr::from((LINUX, port))).unwrap();
+            let listener = TcpListener::bind(SocketAddr::from((linux_address, port))).unwrap();
             let path = Path { mtu: MTU as u32, segmentation_offload: false };
             let now = ours.now();
             ours.connection = Some(Box::new(Connection::connect(
@@ -363,7 +394,7 @@ fn run_scenario(scenario: Scenario) {
         } else {
             ours.listener = Some(Listener::new(secrets, 10));
             std::thread::spawn(move || {
-                let stream = TcpStream::connect(SocketAddr::from((OURS, port))).unwrap();
+                let stream = TcpStream::connect(SocketAddr::from((scenario.ends[0], port))).unwrap();
                 linux_application(stream, scenario);
             })
         };
@@ -385,6 +416,7 @@ fn run_scenario(scenario: Scenario) {
 }
 
 const PLAIN: Scenario = Scenario {
+    ends: V4,
     we_connect: true,
     loss: 0,
     reordering: 0,
@@ -395,8 +427,10 @@ const PLAIN: Scenario = Scenario {
 };
 
 fn both_ways(scenario: Scenario) {
-    for we_connect in [true, false] {
-        run_scenario(Scenario { we_connect, ..scenario });
+    for ends in [V4, V6] {
+        for we_connect in [true, false] {
+            run_scenario(Scenario { ends, we_connect, ..scenario });
+        }
     }
 }
 
