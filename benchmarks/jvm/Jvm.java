@@ -86,13 +86,14 @@ public final class Jvm {
             all.add(new Thread(() -> {
                 Object[] last = new Object[64];
                 long count = 0;
-                while (System.nanoTime() < end) {
+                // At least once, for on a busy host a thread may begin late.
+                do {
                     for (int k = 0; k < 4096; k++) {
                         last[k & 63] = new byte[16 + (k & 7) * 16];
                         // The header and the length take 16 bytes.
                         count += 32 + (k & 7) * 16;
                     }
-                }
+                } while (System.nanoTime() < end);
                 bytes[number] = count;
             }));
         }
