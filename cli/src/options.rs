@@ -89,6 +89,12 @@ pub enum VolumeCommand {
         #[arg(required = true, value_name = "NAME")]
         volumes: Vec<Name>,
     },
+    /// Make a volume larger, which no run uses
+    Resize {
+        volume: Source,
+        /// What it can grow to from now on, such as 20G
+        size: VolumeSize,
+    },
     /// Check a volume: exit status 0 if it is sound, 1 if it is damaged
     Fsck {
         volume: Source,

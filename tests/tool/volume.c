@@ -6,15 +6,20 @@
  *   remove PATH
  *   hold PATH         makes a file, removes its name, and keeps it open and mapped
  *   fill PATH         writes to a file until that fails, and prints why
+ *   large PATH        writes 200 MiB, and makes them durable
+ *   sync
+ *   trim PATH         has the volume give its free space back (FITRIM), which are 200 MiB at least
  *   mounts            prints what is mounted from disks, from /proc/mounts, and whether mountinfo, stat(2) and statfs(2) agree with it
  *   wait              says that it is ready, and waits for a signal
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -77,6 +82,35 @@ static void fill(const char *path)
     answer("close", path, close(file));
 }
 
+enum { LARGE_BLOCKS = 200, LARGE_BLOCK_BYTES = 1 << 20 };
+
+static int large(const char *path)
+{
+    static char block[LARGE_BLOCK_BYTES];
+    memset(block, 'x', sizeof block);
+    int file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    if (file < 0)
+        return -1;
+    for (int i = 0; i < LARGE_BLOCKS; i++)
+        if (write(file, block, sizeof block) != (ssize_t)sizeof block)
+            return -1;
+    return fsync(file) < 0 ? -1 : close(file);
+}
+
+static int trim(const char *path)
+{
+    struct fstrim_range range = {.start = 0, .len = ~0ULL, .minlen = 0};
+    int file = open(path, O_RDONLY);
+    if (file < 0 || ioctl(file, FITRIM, &range) < 0)
+        return -1;
+    if (range.len < (unsigned long long)LARGE_BLOCKS * LARGE_BLOCK_BYTES) {
+        printf("only %llu bytes are given back\n", (unsigned long long)range.len);
+        errno = ENOSPC;
+        return -1;
+    }
+    return close(file);
+}
+
 static int in_mountinfo(const char *place, dev_t device)
 {
     char line[4096], wanted[4096];
@@ -121,6 +155,8 @@ int main(int count, char **words)
         const char *what = words[at];
         if (!strcmp(what, "mounts")) {
             mounts();
+        } else if (!strcmp(what, "sync")) {
+            sync();
         } else if (!strcmp(what, "wait")) {
             puts("ready");
             fflush(stdout);
@@ -129,6 +165,12 @@ int main(int count, char **words)
             get(words[++at]);
         } else if (at + 1 < count && !strcmp(what, "fill")) {
             fill(words[++at]);
+        } else if (at + 1 < count && !strcmp(what, "large")) {
+            at++;
+            answer("large", words[at], large(words[at]));
+        } else if (at + 1 < count && !strcmp(what, "trim")) {
+            at++;
+            answer("trim", words[at], trim(words[at]));
         } else if (at + 1 < count && !strcmp(what, "hold")) {
             at++;
             answer("hold", words[at], hold(words[at]));

@@ -7,11 +7,12 @@ use std::{
     path::Path,
 };
 
-use ext4::Condition;
+use ext4::{Condition, Superblock};
 use run_config::VolumeAccess;
 
 use crate::{
     failure::{Failure, Result},
+    image::ext4::{grow, superblock_of, whole_groups},
     options::VolumeCommand,
     volume::{
         Locked,
@@ -35,6 +36,7 @@ pub fn volume(command: &VolumeCommand) -> Result<u8> {
     match command {
         VolumeCommand::Ls => list(),
         VolumeCommand::Create { volume, size } => create(volume, size.unwrap_or(VolumeSize::DEFAULT)),
+        VolumeCommand::Resize { volume, size } => resize(volume, *size),
         VolumeCommand::Rm { volumes } => volumes.iter().try_for_each(remove),
         VolumeCommand::Fsck { volume, repair } => return fsck(volume, *repair),
         VolumeCommand::Export { volume, output } => export(volume, output.as_deref()),
@@ -95,6 +97,45 @@ fn remove(name: &Name) -> Result<()> {
     let path = Store::find()?.path(name);
     let _lock = existing(&Source::Named(name.clone()), VolumeAccess::ReadWrite)?;
     fs::remove_file(&path).map_err(Failure::io("remove", &path))
+}
+
+fn resize(volume: &Source, size: VolumeSize) -> Result<()> {
+    let lock = existing(volume, VolumeAccess::ReadWrite)?;
+    let path = &lock.path;
+    let superblock = superblock_of(path)?;
+    let new_bytes = whole_groups(size.0);
+    if new_bytes <= bytes_of(&superblock) {
+        return Err(Failure::new(format!(
+            "the volume {volume} has {} already, and cannot be made smaller: crema volume export and import can make a smaller copy",
+            shown_size(bytes_of(&superblock))
+        )));
+    }
+    if condition_of(path, volume)? == Condition::NeedsRecovery {
+        check::recover(path)?;
+    }
+    if let Verdict::Damaged(_) = check::check(path)? {
+        return Err(Failure::new(format!(
+            "the volume {volume} is damaged: crema volume fsck --repair {volume} comes first"
+        )));
+    }
+    let old_bytes = lock.file.metadata().map_err(Failure::io("read", path))?.len();
+    if old_bytes < new_bytes {
+        lock.file.set_len(new_bytes).map_err(Failure::io("extend", path))?;
+    }
+    grow(path).inspect_err(|_| {
+        // What was not begun leaves the file as it was; what was begun and failed, e2fsck finds.
+        let is_as_it_was = superblock_of(path).is_ok_and(|now| bytes_of(&now) == bytes_of(&superblock));
+        if is_as_it_was && old_bytes < new_bytes {
+            let _ = lock.file.set_len(old_bytes);
+        }
+    })?;
+    println!("the volume {volume} has {} now", shown_size(bytes_of(&superblock_of(path)?)));
+    Ok(())
+}
+
+/// How large a file system is; none if that cannot be.
+fn bytes_of(superblock: &Superblock) -> u64 {
+    superblock.total_bytes().unwrap_or(0)
 }
 
 fn path_of(volume: &Source) -> Result<std::path::PathBuf> {

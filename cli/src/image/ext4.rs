@@ -212,6 +212,13 @@ pub fn make_empty(path: &Path, label: &str) -> Result<()> {
     output(mke2fs, "mke2fs").map(drop)
 }
 
+/// Makes a file system as large as its file is. It was checked just now, so that resize2fs need not ask for that.
+pub fn grow(path: &Path) -> Result<()> {
+    let mut resize2fs = e2fsprogs("resize2fs");
+    resize2fs.env_remove("E2FSPROGS_FAKE_TIME").arg("-f").arg(path);
+    output(resize2fs, "resize2fs").map(drop)
+}
+
 /// Replays the journal of a file system that was not left in order, and changes nothing else.
 pub fn replay_journal(path: &Path) -> Result<()> {
     let mut e2fsck = e2fsprogs("e2fsck");

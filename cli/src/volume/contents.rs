@@ -121,6 +121,7 @@ pub struct LeftOut {
 /// Writes all that is in a volume as an archive.
 pub fn export(file: &File, to: impl Write) -> Result<LeftOut> {
     let file_system = mount(file, Access::ReadOnly)?;
+    file_system.want_fine_times().map_err(at(b"/"))?;
     let root = file_system.clone().root().map_err(at(b"/"))?;
     let mut export = Export { writer: Writer::new(to), names: HashMap::new(), left_out: LeftOut::default() };
     export.entry(&root, b"./")?;

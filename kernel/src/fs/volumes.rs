@@ -10,7 +10,7 @@ use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 use block::BlockDevice;
 use console::control::GuestMessage;
-use ext4::{Access, Condition, Ext4, Health, Superblock};
+use ext4::{Access, Condition, Discard, Ext4, Health, Superblock};
 use ksync::Mutex;
 use linux_abi::{
     Errno,
@@ -36,6 +36,7 @@ pub(super) fn mount_all(namespace: &Namespace, volumes: &[Volume]) -> Result<(),
         let cannot = |why: String| format!("the volume at {place} cannot be mounted: {why}");
         let disk = device::disk_with_serial(volume.serial())
             .ok_or_else(|| cannot(format!("the machine has no disk with the serial {}", volume.serial())))?;
+        let gives_back = disk.can_discard();
         let device_number =
             DeviceNumber { major: super::ROOT_DEVICE.major, minor: number * MINORS_OF_A_DISK };
         let (file_system, access) = mount(disk, device_number, volume).map_err(cannot)?;
@@ -46,9 +47,12 @@ pub(super) fn mount_all(namespace: &Namespace, volumes: &[Volume]) -> Result<(),
         if access == Access::ReadOnly {
             flags |= StatfsFlags::RDONLY;
         }
+        // The host's file is to take no more than what is in it.
+        file_system.set_discard(Discard::Online);
         MOUNTED.lock().push(file_system.clone());
         let source = device_path(number);
-        let request = MountRequest { file_system, source: &source, flags, options: "" };
+        let options = if access == Access::ReadWrite && gives_back { "discard" } else { "" };
+        let request = MountRequest { file_system, source: &source, flags, options };
         namespace.mount(place.as_bytes(), request).map_err(|error| cannot(reason(error)))?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use alloc::format;
 use ::ipc::pipe::{Mode, PipeEnd};
 use linux_abi::{
     Errno,
-    file::{FcntlCommand, FdFlags, FileType, OpenFlags, Seals},
+    file::{FcntlCommand, FdFlags, FileType, OpenFlags, Seals, TrimRange},
     tty::ioctl,
 };
 use vfs::{AccessMode, OpenFile};
@@ -162,11 +162,20 @@ pub fn sys_ioctl(fd: i32, request: u32, argument: u64) -> Result {
         ioctl::FIOQSIZE if is_regular(&file) => {
             UserPtr::<i64>::new(argument).write(file.metadata()?.size as i64).map(|()| 0)
         }
+        ioctl::FITRIM if file.path().is_some() => trim(&file, UserPtr::new(argument)),
         _ => match net::ioctl::request(&**file.file(), request, argument) {
             Some(result) => result,
             None => file.file().ioctl(request, argument as usize),
         },
     }
+}
+
+/// `FITRIM`: the file only says which file system.
+fn trim(file: &OpenFile, argument: UserPtr<TrimRange>) -> Result {
+    let file_system = file.inode()?.file_system();
+    let mut range = argument.read()?;
+    range.len = file_system.trim(range.start..range.start.saturating_add(range.len), range.minlen)?;
+    argument.write(range).map(|()| 0)
 }
 
 /// How many bytes there are to read: of a stream what waits, of a regular file what lies ahead.

@@ -37,7 +37,7 @@ type Verdict = Result<(), String>;
 
 type Check = fn(&Fixture) -> Verdict;
 
-const CHECKS: [(&str, Check); 21] = [
+const CHECKS: [(&str, Check); 23] = [
     ("hello", hello),
     ("everything-is-passed-on", everything_is_passed_on),
     ("input-is-streamed", input_is_streamed),
@@ -55,6 +55,8 @@ const CHECKS: [(&str, Check); 21] = [
     ("volumes-keep-their-data", volumes::keep_their_data),
     ("volumes-are-used-by-one-run", volumes::are_used_by_one_run),
     ("volumes-can-be-full", volumes::can_be_full),
+    ("volumes-give-space-back", volumes::give_space_back),
+    ("volumes-can-grow", volumes::can_grow),
     ("volumes-made-by-linux-are-read", volumes::made_by_linux_are_read),
     ("volumes-can-be-damaged", volumes::can_be_damaged),
     ("volumes-are-exported-and-imported", volumes::are_exported_and_imported),

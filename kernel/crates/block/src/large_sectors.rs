@@ -70,6 +70,10 @@ impl BlockDevice for LargeSectors {
         self.device.physical_block_bytes()
     }
 
+    fn can_discard(&self) -> bool {
+        self.device.can_discard()
+    }
+
     fn discard(&self, sector: u64, sectors: u64) -> Result<(), Errno> {
         self.device.discard(sector, sectors)
     }

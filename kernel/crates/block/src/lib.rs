@@ -71,6 +71,11 @@ pub trait BlockDevice: Send + Sync {
         self.logical_block_bytes()
     }
 
+    /// Whether [`discard`](Self::discard) has any use.
+    fn can_discard(&self) -> bool {
+        false
+    }
+
     /// Says that the contents of these sectors are of no use any more; what is read from them afterwards is anything.
     /// Blocks at the ends that are not whole stay as they are. `EOPNOTSUPP` if the device does not care.
     fn discard(&self, _sector: u64, _sectors: u64) -> Result<(), Errno> {

@@ -66,6 +66,10 @@ impl BlockDevice for MemoryDisk {
         Ok(())
     }
 
+    fn can_discard(&self) -> bool {
+        true
+    }
+
     fn discard(&self, sector: u64, sectors: u64) -> Result<(), Errno> {
         // Something that nobody expects: who reads it has made a mistake.
         const DISCARDED: u8 = 0xdd;

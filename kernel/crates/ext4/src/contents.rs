@@ -22,7 +22,7 @@ use rsext4::{
 };
 use vfs::{FileSystem, MemoryObject, ObjectName, PageAccess, SyncKind, WriteErrors, write_protect_pages};
 
-use crate::inode::Ext4Inode;
+use crate::{core_io::Mounted, inode::Ext4Inode};
 
 const PAGE: u64 = PAGE_SIZE as u64;
 
@@ -50,6 +50,11 @@ impl Ext4Inode {
         let extents: Arc<[FileExtent]> = extents.into();
         *known = Some(extents.clone());
         Ok(extents)
+    }
+
+    /// Where the contents lie, if what is freed of them is to be given back.
+    fn extents_to_give_back(&self) -> Result<Option<Arc<[FileExtent]>>, Errno> {
+        if self.has_extents && self.file_system.discards() { self.extents().map(Some) } else { Ok(None) }
     }
 
     /// The crate has changed contents or where they lie.
@@ -223,11 +228,19 @@ impl Ext4Inode {
             if self.has_extents {
                 self.core_changes_blocks(&[size, self.stored_size()])?;
             }
+            let before = if frees_blocks { self.extents_to_give_back()? } else { None };
             let result = self.file_system.change(|mounted| {
-                mounted.truncate_inode(self.number, size)?;
-                // Freed blocks must not get a new owner before it is durable that the old one has
-                // them no longer.
-                if frees_blocks { mounted.sync() } else { Ok(()) }
+                let shrink = |mounted: &mut Mounted| mounted.truncate_inode(self.number, size);
+                if frees_blocks {
+                    self.file_system.free_blocks(
+                        mounted,
+                        self.number,
+                        before.as_deref().unwrap_or(&[]),
+                        shrink,
+                    )
+                } else {
+                    shrink(mounted)
+                }
             });
             self.forget_extents();
             result?;
@@ -259,9 +272,21 @@ impl Ext4Inode {
             if self.has_extents {
                 self.core_changes_blocks(&[offset, end, self.stored_size()])?;
             }
+            let before = if frees_blocks { self.extents_to_give_back()? } else { None };
             let result = self.file_system.change(|mounted| {
-                mounted.operate_inode_range(self.number, offset, length, operation)?;
-                if frees_blocks { mounted.sync() } else { Ok(()) }
+                let apply = |mounted: &mut Mounted| {
+                    mounted.operate_inode_range(self.number, offset, length, operation)
+                };
+                if frees_blocks {
+                    self.file_system.free_blocks(
+                        mounted,
+                        self.number,
+                        before.as_deref().unwrap_or(&[]),
+                        apply,
+                    )
+                } else {
+                    apply(mounted)
+                }
             });
             self.forget_extents();
             result?;

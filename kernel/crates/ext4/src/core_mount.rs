@@ -12,7 +12,7 @@ use crate::{
     disk::Disk,
     errno,
     health::damage,
-    marks,
+    inode_bitmaps, marks,
     superblock::{Condition, Superblock},
     unnamed,
 };
@@ -66,7 +66,7 @@ impl Core {
                 ));
             }
         };
-        match Self::new(disk, options, view) {
+        match Self::new(disk, options, view).and_then(|core| core.with_inode_bitmaps(disk)) {
             Ok(mut core) => {
                 if core.is_writable()
                     && let Err(error) = unnamed::sweep(&mut core.mounted)
@@ -104,6 +104,16 @@ impl Core {
             core.schedule_fold(disk);
         }
         Ok(core)
+    }
+
+    /// The same with all bitmaps of inodes written, for which the journal has to be empty.
+    fn with_inode_bitmaps(mut self, disk: &Arc<Disk>) -> Ext4Result<Self> {
+        if !self.is_writable() || !inode_bitmaps::are_missing(&**disk.device()).map_err(device_error)? {
+            return Ok(self);
+        }
+        self.mounted.unmount()?;
+        inode_bitmaps::write(disk)?;
+        Self::new(disk, MountOptions::read_write(), View::AsIs)
     }
 
     /// Where the journal lies, if there is one.
@@ -155,6 +165,7 @@ impl Core {
     /// test finds that).
     pub(crate) fn make_writable(&mut self, disk: &Arc<Disk>) -> Ext4Result<()> {
         if !self.is_writable() {
+            inode_bitmaps::write(disk)?;
             *self = Self::new(disk, MountOptions::read_write(), View::AsIs)?;
             unnamed::sweep(&mut self.mounted)?;
         }

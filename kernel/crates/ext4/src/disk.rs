@@ -165,6 +165,16 @@ impl Disk {
         in_core.iter().map(|block| block.physical).filter(|physical| range.contains(physical)).min()
     }
 
+    /// Forgets what is kept of these sectors.
+    pub(crate) fn forget(&self, sectors: Range<u64>) {
+        let blocks = sectors.start / BLOCK_SECTORS..sectors.end.div_ceil(BLOCK_SECTORS);
+        for place in self.kept.lock().iter_mut() {
+            if place.as_ref().is_some_and(|kept| blocks.contains(&kept.block)) {
+                *place = None;
+            }
+        }
+    }
+
     fn write_pending(&self) -> Result<(), Errno> {
         loop {
             let next = self.in_core.lock().iter_mut().find_map(|block| {

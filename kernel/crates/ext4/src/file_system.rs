@@ -5,7 +5,7 @@ use alloc::{
     vec::Vec,
 };
 use core::{
-    ops::ControlFlow,
+    ops::{ControlFlow, Range},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -17,6 +17,7 @@ use linux_abi::{
     file::{DeviceNumber, NAME_MAX, Statfs, magic},
 };
 use rsext4::{Ext4Error, Ext4ErrorKind, Ext4Result, InodeNumber};
+use spin::Once;
 use vfs::{FileSystem, Inode, Progress, SyncKind, WriteErrors, Writeback};
 
 use crate::{
@@ -28,6 +29,8 @@ use crate::{
     errno,
     health::{HealthRecord, damage, report_damage},
     inode::Ext4Inode,
+    inode_times::FineTimes,
+    marks::GroupLayout,
     space::Space,
     unnamed,
 };
@@ -44,7 +47,7 @@ pub enum Access {
 
 /// A mounted ext4 file system.
 pub struct Ext4 {
-    core: Mutex<Core>,
+    pub(crate) core: Mutex<Core>,
     pub(crate) disk: Arc<Disk>,
     device_number: u64,
     pub(crate) block_bytes: u64,
@@ -55,7 +58,7 @@ pub struct Ext4 {
     /// Threads that wait for an inode that is being dropped to be gone.
     inode_gone: WaitQueue,
     /// Inodes whose last name and last user are gone, and whose blocks are still to be freed.
-    dead: Mutex<Vec<InodeNumber>>,
+    pub(crate) dead: Mutex<Vec<InodeNumber>>,
     /// Inodes that were dropped with changes that the next sync, of this number, makes durable: their
     /// successors have to know.
     unsettled: Mutex<HashMap<u32, u64>>,
@@ -67,6 +70,12 @@ pub struct Ext4 {
     pub(crate) next_unnamed: AtomicU64,
     pub(crate) space: Space,
     health: HealthRecord,
+    /// Whether what is freed is given back to the device.
+    pub(crate) discards: AtomicBool,
+    /// Where inodes lie, if their times are to be read to the nanosecond.
+    layout: Once<GroupLayout>,
+    /// Whether the next commit is to free the dead.
+    pub(crate) reaps: AtomicBool,
     /// Whether it may be made writable, if it is not yet.
     may_write: bool,
     /// Whether it is mounted for writing now.
@@ -119,6 +128,9 @@ impl Ext4 {
             space,
             may_write: access == Access::ReadWrite && !matches!(health, Health::Damaged(_)),
             is_writable,
+            discards: AtomicBool::new(false),
+            layout: Once::new(),
+            reaps: AtomicBool::new(false),
             health: HealthRecord::new(health),
         }))
     }
@@ -126,6 +138,24 @@ impl Ext4 {
     /// How the file system is: as the mount found it, unless damage has shown since.
     pub fn health(&self) -> Health {
         self.health.health()
+    }
+
+    /// Has inodes' times read to the nanosecond from now on, as long as nothing is written to a file system that was left in order. It
+    /// costs two requests for each inode.
+    pub fn want_fine_times(&self) -> Result<(), Errno> {
+        if let Some(layout) = GroupLayout::read(&**self.disk.device())? {
+            self.layout.call_once(|| layout);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn fine_times(&self, number: InodeNumber) -> Result<Option<FineTimes>, Errno> {
+        match self.layout.get() {
+            Some(layout) if !self.is_writable.load(Ordering::Relaxed) && self.health() == Health::Good => {
+                FineTimes::read(&**self.disk.device(), layout, number)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Looks something up in the crate.
@@ -170,8 +200,13 @@ impl Ext4 {
         result
     }
 
+    /// Whether it may be changed, or may become so.
+    pub(crate) fn may_write(&self) -> bool {
+        self.may_write && !self.health.is_damaged()
+    }
+
     /// Commits what was changed.
-    fn sync_core(&self, core: &mut Core) -> Result<(), Errno> {
+    pub(crate) fn sync_core(&self, core: &mut Core) -> Result<(), Errno> {
         core.mounted.sync().map_err(|error| self.failed(core, error))?;
         core.changes = 0;
         Ok(())
@@ -179,7 +214,7 @@ impl Ext4 {
 
     /// What comes before the first change.
     fn make_writable(&self, core: &mut Core) -> Result<(), Errno> {
-        if !self.may_write || self.health.is_damaged() {
+        if !self.may_write() {
             return Err(Errno::EROFS);
         }
         core.make_writable(&self.disk).map_err(|error| self.failed(core, error))?;
@@ -189,7 +224,7 @@ impl Ext4 {
 
     /// What an error of the crate means. One that tells of damage ends all changes, as Linux does with
     /// `errors=remount-ro`.
-    fn failed(&self, core: &mut Core, error: Ext4Error) -> Errno {
+    pub(crate) fn failed(&self, core: &mut Core, error: Ext4Error) -> Errno {
         let reason = match damage(&error) {
             Some(reason) => reason,
             None if error.kind() == Ext4ErrorKind::JournalAborted => {
@@ -211,6 +246,13 @@ impl Ext4 {
 
     /// Makes all that was changed until now durable, and frees the dead.
     pub(crate) fn commit(&self) -> Result<(), Errno> {
+        self.reaps.store(true, Ordering::Release);
+        self.commit_changes()
+    }
+
+    /// Makes all that was changed until now durable. To give the blocks of the dead back takes a sync more, for which nobody should have
+    /// to wait who needs none: that is left to the next [`commit`](Self::commit), which comes within seconds.
+    pub(crate) fn commit_changes(&self) -> Result<(), Errno> {
         self.commits.run(|| {
             let mut core = self.core.lock();
             if core.changes > 0 {
@@ -235,28 +277,6 @@ impl Ext4 {
             return Err(Errno::EROFS);
         }
         self.flushes.run(|| self.disk.flush())
-    }
-
-    /// Frees the blocks of dead inodes. The sync before made the removal of their names durable: were
-    /// blocks freed first, a crash could leave a name that leads to another file's data.
-    fn reap(&self, core: &mut Core) -> Result<(), Errno> {
-        if self.health.is_damaged() {
-            return Ok(());
-        }
-        let dead = core::mem::take(&mut *self.dead.lock());
-        for number in dead {
-            core.changes += 1;
-            match core.mounted.reap_unlinked_inode(number) {
-                Ok(()) => {}
-                // The blocks stay allocated until the next mount, which finds the orphan again.
-                Err(error) => {
-                    log::warn!("ext4: inode {number} could not be freed: {error:?}");
-                    self.failed(core, error);
-                }
-            }
-        }
-        self.space.update(&core.mounted);
-        Ok(())
     }
 
     /// Whether contents may be written past the crate.
@@ -450,6 +470,10 @@ impl FileSystem for Ext4 {
         {
             log::error!("ext4: changes could not be committed: {error:?}");
         }
+    }
+
+    fn trim(&self, range: Range<u64>, least: u64) -> Result<u64, Errno> {
+        self.trim_range(range, least)
     }
 
     fn write_errors(&self) -> Option<&WriteErrors> {

@@ -22,7 +22,7 @@ use vfs::{
     unmap_pages,
 };
 
-use crate::{Ext4, errno, unnamed};
+use crate::{Ext4, errno, inode_times::FineTimes, unnamed};
 
 /// The root directory of every ext4.
 const ROOT_INODE: u32 = 2;
@@ -88,6 +88,12 @@ impl Ext4Inode {
             return Err(Errno::EUCLEAN);
         }
         let device = info.device_number.map(|d| DeviceNumber { major: d.major(), minor: d.minor() });
+        let times = file_system.fine_times(info.number)?.unwrap_or(FineTimes {
+            accessed: seconds(info.atime),
+            modified: seconds(info.mtime),
+            changed: seconds(info.ctime),
+            born: seconds(info.btime),
+        });
         Ok(Self {
             file_system,
             number: info.number,
@@ -99,10 +105,10 @@ impl Ext4Inode {
                 gid: info.gid,
                 device: device.unwrap_or_default(),
                 blocks: info.blocks,
-                accessed: seconds(info.atime),
-                modified: seconds(info.mtime),
-                changed: seconds(info.ctime),
-                born: seconds(info.btime),
+                accessed: times.accessed,
+                modified: times.modified,
+                changed: times.changed,
+                born: times.born,
                 stored_size: info.size,
                 times_are_newer: false,
             }),
@@ -149,7 +155,7 @@ impl Ext4Inode {
         if changed_by.load(Ordering::Acquire).max(self.settled_by.load(Ordering::Acquire))
             > self.file_system.commits.last_done()
         {
-            self.file_system.commit()
+            self.file_system.commit_changes()
         } else {
             self.file_system.flush()
         }

@@ -21,6 +21,52 @@ const METADATA_CHECKSUMS: u32 = 0x400;
 const JOURNAL_INODE: usize = 0xe0;
 const LAST_ORPHAN: usize = 0xe8;
 
+/// Where the descriptors of block groups lie, and what they are of.
+pub(crate) struct GroupLayout {
+    pub(crate) block_bytes: u64,
+    pub(crate) inodes_per_group: u32,
+    pub(crate) inode_bytes: u16,
+    pub(crate) groups: u32,
+    pub(crate) descriptor_bytes: u16,
+    /// Offset of the first descriptor on the device.
+    pub(crate) table: u64,
+}
+
+impl GroupLayout {
+    /// Out of the superblock; `None` if it says what cannot be.
+    pub(crate) fn read(device: &dyn BlockDevice) -> Result<Option<Self>, Errno> {
+        const BIT64: u32 = 0x80;
+        let superblock = Draft::read(device)?;
+        let half = |at: usize| u16::from_le_bytes([superblock.bytes[at], superblock.bytes[at + 1]]);
+        let (log_block, first, per_group) =
+            (superblock.word(0x18), superblock.word(0x14), superblock.word(0x20));
+        let is_64bit = superblock.word(INCOMPATIBLE_FEATURES) & BIT64 != 0;
+        let high = if is_64bit { superblock.word(0x150) } else { 0 };
+        let blocks = u64::from(high) << 32 | u64::from(superblock.word(0x4));
+        let descriptor_bytes = if is_64bit { half(0xfe) } else { 32 };
+        let has_old_inodes = superblock.word(0x4c) == 0;
+        let inode_bytes = if has_old_inodes { 128 } else { half(0x58) };
+        let inodes_per_group = superblock.word(0x28);
+        let is_possible = log_block <= 6
+            && per_group > 0
+            && inodes_per_group > 0
+            && (32..=1024).contains(&descriptor_bytes)
+            && descriptor_bytes.is_power_of_two()
+            && (128..=1024 << log_block).contains(&u32::from(inode_bytes))
+            && inode_bytes.is_power_of_two()
+            && u64::from(first) < blocks;
+        let Some(groups) = is_possible
+            .then(|| (blocks - u64::from(first)).div_ceil(per_group.into()))
+            .and_then(|groups| u32::try_from(groups).ok())
+        else {
+            return Ok(None);
+        };
+        let block_bytes = 1024 << log_block;
+        let table = (u64::from(first) + 1) * block_bytes;
+        Ok(Some(Self { block_bytes, inodes_per_group, inode_bytes, groups, descriptor_bytes, table }))
+    }
+}
+
 /// A superblock that is changed.
 struct Draft {
     bytes: Vec<u8>,

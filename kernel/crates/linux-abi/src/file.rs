@@ -12,5 +12,6 @@ pub use flags::{
 };
 pub use stat::{
     DeviceNumber, Dirent64, FileType, Flock, Iovec, LockType, MAX_RW_COUNT, MODE_PERMISSIONS, S_IFMT, Stat,
-    Statfs, StatfsFlags, Statx, StatxAttributes, StatxMask, StatxTimestamp, dirent64_record_length, magic,
+    Statfs, StatfsFlags, Statx, StatxAttributes, StatxMask, StatxTimestamp, TrimRange,
+    dirent64_record_length, magic,
 };

@@ -200,6 +200,8 @@ pub mod ioctl {
     pub const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
     pub const FICLONE: u32 = 0x4004_9409;
     pub const FICLONERANGE: u32 = 0x4020_940d;
+    /// `include/uapi/linux/fs.h`: `_IOWR('X', 121, struct fstrim_range)`.
+    pub const FITRIM: u32 = 0xc018_5879;
     pub const BLKGETSIZE64: u32 = 0x8008_1272;
     pub const BLKSSZGET: u32 = 0x1268;
 

@@ -478,6 +478,12 @@ pub trait FileSystem: Send + Sync {
     /// `fsync(2)`.
     fn write_back(&self, _which: Writeback, _progress: &Progress<'_>) {}
 
+    /// Gives free space within `range` (in bytes of the file system) back to its device, in pieces of at least `least` bytes, and returns how
+    /// many bytes that were (`FITRIM`). `ENOTTY` if it has no such thing, `EOPNOTSUPP` if its device has no use for it.
+    fn trim(&self, _range: Range<u64>, _least: u64) -> Result<u64, Errno> {
+        Err(Errno::ENOTTY)
+    }
+
     /// The failures of writes of any of its files, and of its own (`syncfs(2)`).
     fn write_errors(&self) -> Option<&WriteErrors> {
         None

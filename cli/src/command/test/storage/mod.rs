@@ -4,6 +4,8 @@
 //! [`patterns`]: programs of ours (`tests/storage`) write in all the ways in which databases do. [`zookeeper`]: a real service under load.
 //! What each acknowledges is noted on the host; after each cut all of it has to be there. Nothing here asserts a time.
 
+#[path = "../../../../../tests/storage/e2fsck.rs"]
+mod e2fsck;
 mod patterns;
 pub mod power_cut;
 mod zookeeper;

@@ -31,7 +31,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::super::services::guest::{Guest, PATIENCE};
+use super::{
+    super::services::guest::{Guest, PATIENCE},
+    e2fsck::{self, Flaw},
+};
 use crate::{
     chance::Chance,
     image::ext4::e2fsprogs,
@@ -189,16 +192,9 @@ fn run_e2fsck(image: &Path, options: &[&str]) -> Result<(i32, String), String> {
     Ok((output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).trim_end().to_string()))
 }
 
-/// What rsext4 0.9.2 leaves behind, harmless as it is: when it makes the first inode of a block group it does not set the bits past
-/// the end of the group's inode bitmap.
-const KNOWN_COMPLAINT: &str = "Padding at end of inode bitmap is not set.";
-
-/// A wish of e2fsck's for less memory, which Linux' own ext4 gives rise to just as well: extents whose tree has more levels than needed.
-const NARROWER: &str = "could be narrower.";
-
 /// A line of `e2fsck -p` that tells of more than what any mount does: to replay the journal, and to finish what was being deleted.
 fn unexpected_repair(said: &str) -> Option<&str> {
-    const EXPECTED: [&str; 9] = [
+    const EXPECTED: [&str; 8] = [
         "recovering journal",
         "learing orphaned inode",
         "runcating orphaned inode",
@@ -206,26 +202,16 @@ fn unexpected_repair(said: &str) -> Option<&str> {
         // A whole check follows, and its summary.
         "was not cleanly unmounted, check forced",
         "non-contiguous), ",
-        KNOWN_COMPLAINT,
-        NARROWER,
+        // A wish, not a repair.
+        "could be narrower.",
         "orphan file",
     ];
     said.lines().find(|line| !line.trim().is_empty() && !EXPECTED.iter().any(|text| line.contains(text)))
 }
 
-/// What `e2fsck -fn` complains of: each complaint is a question that it answers with no.
+/// What `e2fsck -fn` complains of first.
 fn complaint(status: i32, said: &str) -> Option<String> {
-    if status == 0 {
-        return None;
-    }
-    let questions: Vec<_> = said.lines().filter(|line| line.ends_with("? no")).collect();
-    let unknown =
-        questions.iter().find(|line| !line.starts_with(KNOWN_COMPLAINT) && !line.contains(NARROWER));
-    match unknown {
-        Some(line) => Some((*line).to_string()),
-        None if questions.is_empty() => Some(said.to_string()),
-        None => None,
-    }
+    e2fsck::complaints(status, said, &Flaw::ALL).into_iter().next()
 }
 
 /// Takes the files out of an image into a folder that it makes anew.

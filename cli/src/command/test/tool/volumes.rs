@@ -187,6 +187,68 @@ pub fn can_be_full(fixture: &Fixture) -> Verdict {
     is_sound(&volumes.named("v"))
 }
 
+/// What is removed takes no room on the host any more, while the machine runs and without being asked for; and what somebody else removed, when
+/// it is asked for.
+pub fn give_space_back(fixture: &Fixture) -> Verdict {
+    use std::os::unix::fs::MetadataExt;
+    const LARGE_MIB: u64 = 200;
+    let volumes = Volumes::new(fixture, "discard")?;
+    let path = volumes.named("v");
+    let allocated_mib =
+        || fs::metadata(&path).map(|file| file.blocks() >> 11).map_err(|error| error.to_string());
+    let stays_below = |what: &str, limit: u64| match allocated_mib()? {
+        mib if mib < limit => Ok(()),
+        mib => Err(format!("{what} the volume takes {mib} MiB")),
+    };
+    volumes.prints(&["v:/data,size=1G"], &["large", "/data/a"], "large /data/a: ok\n")?;
+    if allocated_mib()? < LARGE_MIB {
+        return Err("what was written is not there".into());
+    }
+    let mut run = Call::start(volumes.run(&[], &["v:/data"], &["remove", "/data/a", "sync", "wait"]))?;
+    while run.line()? != "ready" {}
+    stays_below("after the removal, with the machine running,", LARGE_MIB / 2)?;
+    run.signal(Signal::KILL)?;
+    run.end()?;
+    volumes.prints(&["v:/data"], &["large", "/data/b"], "large /data/b: ok\n")?;
+    is_sound(&path)?;
+    host("debugfs", &["-w", "-R", "rm /b", &path])?;
+    if allocated_mib()? < LARGE_MIB {
+        return Err("debugfs gives space back, so that there is nothing to trim".into());
+    }
+    volumes.prints(&["v:/data"], &["trim", "/data"], "trim /data: ok\n")?;
+    stays_below("trimmed,", LARGE_MIB / 2)?;
+    is_sound(&path)
+}
+
+/// A volume grows with all that is in it; one that is in use, or damaged, or large enough, does not.
+pub fn can_grow(fixture: &Fixture) -> Verdict {
+    let volumes = Volumes::new(fixture, "grow")?;
+    let args = ["put", "/data/a", "kept", "fill", "/data/big"];
+    let expected = "put /data/a: ok\nfill /data/big: ENOSPC\nfsync /data/big: ok\nclose /data/big: ok\n";
+    volumes.prints(&["v:/data,size=16M"], &args, expected)?;
+    refuses(&volumes.tool(&["resize", "v", "16M"])?, "has 16 MiB already")?;
+    refuses(&volumes.tool(&["resize", "w", "1G"])?, "there is no volume w")?;
+    let grown = volumes.tool(&["resize", "v", "1G"])?;
+    expect("standard output", grown.stdout.as_str(), "the volume v has 1 GiB now\n", &grown)?;
+    is_sound(&volumes.named("v"))?;
+    let args = ["get", "/data/a", "large", "/data/b"];
+    let mut run = Call::start(volumes.run(&[], &["v:/data"], &[&args[..], &["wait"]].concat()))?;
+    for expected in ["get /data/a: kept", "large /data/b: ok", "ready"] {
+        let line = run.line()?;
+        if line != expected {
+            return Err(format!("on the larger volume {line:?} in place of {expected:?}"));
+        }
+    }
+    refuses(&volumes.tool(&["resize", "v", "2G"])?, "is in use")?;
+    run.signal(Signal::KILL)?;
+    run.end()?;
+    // One that was not left in order is recovered first.
+    let grown = volumes.tool(&["resize", "v", "2G"])?;
+    expect("standard output", grown.stdout.as_str(), "the volume v has 2 GiB now\n", &grown)?;
+    is_sound(&volumes.named("v"))?;
+    volumes.prints(&["v:/data"], &["get", "/data/a"], "get /data/a: kept\n").map(drop)
+}
+
 /// What mke2fs can make, and is read here: block sizes, and features present and absent.
 const FORMATS: [(&str, &[&str]); 6] = [
     ("1k", &["-b", "1024"]),
@@ -298,7 +360,9 @@ pub fn are_exported_and_imported(fixture: &Fixture) -> Verdict {
     fs::create_dir_all(format!("{tree}/in")).map_err(|error| error.to_string())?;
     fs::write(format!("{tree}/in/side"), "packed").map_err(|error| error.to_string())?;
     let (first, second) = (volumes.path("first.tar"), volumes.path("second.tar"));
-    host("tar", &["-C", &tree, "--owner=12", "--group=34", "-cf", &first, "."])?;
+    let time = "2040-02-03 04:05:06.123456789";
+    host("touch", &["-d", &format!("{time} UTC"), &format!("{tree}/in/side")])?;
+    host("tar", &["-C", &tree, "--format=posix", "--owner=12", "--group=34", "-cf", &first, "."])?;
     let imported = volumes.tool(&["import", "v", &first, "--size", "32M"])?;
     expect("status of the import", imported.status, Some(0), &imported)?;
     is_sound(&volumes.named("v"))?;
@@ -306,9 +370,12 @@ pub fn are_exported_and_imported(fixture: &Fixture) -> Verdict {
     volumes.prints(&["v:/data"], &args, "get /data/in/side: packed\nput /data/in/new: ok\n")?;
     let exported = volumes.tool(&["export", "v", "--output", &second])?;
     expect("status of the export", exported.status, Some(0), &exported)?;
-    let listed = host("tar", &["--numeric-owner", "-tvf", &second])?;
+    let listed = host("tar", &["--numeric-owner", "--full-time", "--utc", "-tvf", &second])?;
     let line = |name: &str| listed.lines().find(|line| line.ends_with(name)).unwrap_or_default().to_string();
-    if !line("./in/side").contains(" 12/34 ") || !line("./in/new").contains(" 0/0 ") {
+    if !line("./in/side").contains(" 12/34 ")
+        || !line("./in/side").contains(time)
+        || !line("./in/new").contains(" 0/0 ")
+    {
         return Err(format!("what was exported:\n{listed}"));
     }
     let text = host("tar", &["-xOf", &second, "./in/new"])?;

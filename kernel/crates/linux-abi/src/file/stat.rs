@@ -78,6 +78,17 @@ impl DeviceNumber {
     }
 }
 
+/// `struct fstrim_range` of `FITRIM` (`include/uapi/linux/fs.h`), in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TrimRange {
+    pub start: u64,
+    /// Of the range; after the call, of what was given back.
+    pub len: u64,
+    /// Pieces that are shorter stay.
+    pub minlen: u64,
+}
+
 /// `struct stat` of x86-64 (uapi `asm/stat.h`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

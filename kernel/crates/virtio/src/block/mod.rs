@@ -482,6 +482,10 @@ impl BlockDevice for Disk {
         self.geometry.physical_block_bytes
     }
 
+    fn can_discard(&self) -> bool {
+        self.geometry.discard.is_some() && !self.is_read_only()
+    }
+
     fn discard(&self, sector: u64, sectors: u64) -> Result<(), Errno> {
         let end = self.check_range(sector, sectors)?;
         let limit = self.geometry.discard.ok_or(Errno::EOPNOTSUPP)?;
