@@ -389,6 +389,11 @@ impl UserBuffers {
 }
 
 impl UserBuffers {
+    /// Leaves what is beyond so many bytes from here on.
+    pub fn limit(&mut self, bytes: usize) {
+        self.remaining = self.remaining.min(bytes);
+    }
+
     /// The bits of all addresses and lengths.
     fn bits(&self) -> usize {
         let slices = core::iter::once(&self.first).chain(&self.others);

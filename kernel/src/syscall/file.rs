@@ -194,10 +194,43 @@ pub fn sys_preadv2(
 ) -> Result {
     let flags = rw_flags(flags)?;
     if flags.contains(RwFlags::NOWAIT) {
-        // Files cannot promise it; Linux's answer for those that do not.
-        return Err(Errno::EOPNOTSUPP);
+        return read_at_hand(fd, vector, count, offset);
     }
     if offset == -1 { sys_readv(fd, vector, count) } else { sys_preadv(fd, vector, count, offset) }
+}
+
+/// A read with `RWF_NOWAIT`: of a regular file on a disk what is in memory (`EAGAIN` if nothing is), of pipes and sockets what has come.
+/// Other files cannot promise it: `EOPNOTSUPP`, as on Linux.
+fn read_at_hand(fd: i32, vector: UserPtr<[u64; 2]>, count: usize, offset: i64) -> Result {
+    let file = descriptor(fd)?;
+    let mut dst = UserBuffers::from_iovec(vector, count)?;
+    let place = if offset == -1 { None } else { Some(offset_of(offset)?) };
+    if let Ok(inode) = file.inode() {
+        if inode.kind() != FileType::Regular || inode.direct_alignment().is_none() {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if file.flags().contains(OpenFlags::DIRECT) {
+            return Err(Errno::EAGAIN);
+        }
+        let start = place.unwrap_or_else(|| file.offset());
+        let end = start.saturating_add(ReadDst::remaining(&dst) as u64).min(file.metadata()?.size);
+        if start < end {
+            let object = file.file().memory_object()?;
+            let page_bytes = frames::PAGE_SIZE as u64;
+            let mut at = start;
+            while at < end && object.cached_page(at / page_bytes).is_some() {
+                at = (at / page_bytes + 1) * page_bytes;
+            }
+            if at == start {
+                return Err(Errno::EAGAIN);
+            }
+            dst.limit((at.min(end) - start) as usize);
+        }
+    }
+    count_read(match place {
+        None => file.read(&mut dst, Blocking::No),
+        Some(offset) => file.read_at(offset, &mut dst, Blocking::No),
+    })
 }
 
 /// `pwritev2(2)`.
@@ -211,6 +244,7 @@ pub fn sys_pwritev2(
 ) -> Result {
     let flags = rw_flags(flags)?;
     if flags.contains(RwFlags::NOWAIT) {
+        // Linux's ext4 has no such writes to the page cache either.
         return Err(Errno::EOPNOTSUPP);
     }
     let sync = match flags.contains(RwFlags::SYNC) {

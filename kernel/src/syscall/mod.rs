@@ -34,6 +34,7 @@ pub mod info;
 pub mod inotify;
 pub mod lock;
 pub mod memory;
+pub mod mount;
 pub mod pipe;
 pub mod policy;
 pub mod poll;

@@ -13,8 +13,8 @@ use linux_abi::{
 
 use super::{
     Argument, Result, UserString, credentials, directory, epoll, event, fd, file, futex, info, inotify, lock,
-    memory, name, pipe, policy, poll, process, random, schedule, signals, socket, splice, stat, thread, time,
-    timer, xattr,
+    memory, mount, name, pipe, policy, poll, process, random, schedule, signals, socket, splice, stat,
+    thread, time, timer, xattr,
 };
 use crate::user::UserPtr;
 
@@ -202,6 +202,8 @@ syscalls! {
     158 => thread::sys_arch_prctl(code: u32, address: u64);
     160 => process::sys_setrlimit(resource: u32, limit: UserPtr<Rlimit>);
     162 => file::sys_sync();
+    165 => mount::sys_mount(source: u64, target: UserString, kind: u64, flags: u64, data: u64);
+    166 => mount::sys_umount2(target: UserString, flags: u32);
     169 => process::sys_reboot(magic1: u32, magic2: u32, command: u32, argument: u64);
     170 => info::sys_sethostname(name: UserPtr<u8>, len: usize);
     186 => thread::sys_gettid();
