@@ -7,7 +7,7 @@ use x86_64::instructions::port::Port;
 
 use crate::{
     arch::{self, clock},
-    device, fs,
+    device, fs, task,
 };
 
 /// How the program ended.
@@ -34,6 +34,10 @@ pub fn end(end: End) -> ! {
     }
     fs::at_exit();
     report_damage();
+    if log::log_enabled!(log::Level::Debug) {
+        let (used, size) = (task::stack::deepest_use_bytes(), task::stack::STACK_SIZE);
+        log::debug!("kernel stacks: {used} of {size} bytes were used at most");
+    }
     match end {
         End::Exited(status) => device::control::send(format_args!("{ended}\n{}", GuestMessage::Exit(status))),
         End::Killed(signal) => {

@@ -79,6 +79,22 @@ pub fn mapped_bytes() -> u64 {
     slots.saturating_sub(FREE.lock().unmapped.len() as u64) * STACK_SIZE
 }
 
+/// Bytes that the deepest use of any stack has taken, of those that are mapped now. Their memory was zeros at first, so what is below all uses
+/// still is. Takes a look at all of it: for the end of a run that is watched.
+pub fn deepest_use_bytes() -> u64 {
+    let unmapped: Vec<u64> = FREE.lock().unmapped.clone();
+    let slots = (0..NEXT_SLOT.load(Ordering::Relaxed)).filter(|slot| !unmapped.contains(slot));
+    let used = slots.map(|slot| {
+        let stack = core::mem::ManuallyDrop::new(KernelStack { slot });
+        let words = (stack.bottom()..stack.top()).step_by(8);
+        // SAFETY: aligned, and mapped: the process has ended, the kernel's own threads were made at the boot and stay, so no stack is taken
+        // or given up any more. They may use theirs meanwhile: any value will do.
+        let untouched = words.take_while(|address| unsafe { (*address as *const u64).read_volatile() } == 0);
+        STACK_SIZE - 8 * untouched.count() as u64
+    });
+    used.max().unwrap_or(0)
+}
+
 /// Unmaps a few of the free stacks above the number that is kept. May wait.
 pub fn trim() {
     for _ in 0..4 {
