@@ -34,7 +34,11 @@ fn base_image(mke2fs: &std::path::Path, options: &[&str]) -> Vec<u8> {
     let large = tree.find("dir/large").unwrap();
     large.inode().set_xattr(b"user.small", b"value", XattrMode::Any).unwrap();
     large.inode().set_xattr(b"user.large", &[b'v'; 700], XattrMode::Any).unwrap();
-    tree.file_system.sync().unwrap();
+    // Where it belongs, and not in the journal alone; what comes now is in both.
+    drop(large);
+    tree.file_system.shut_down().unwrap();
+    drop(tree);
+    let tree = Tree::mount(disk.clone()).unwrap();
     let _open = tree.open("dir/file-20", OpenFlags::empty()).unwrap();
     tree.unlink("dir/file-20").unwrap();
     tree.write_at("sub/lower/last", 0, &[3; 5000]).unwrap();

@@ -180,7 +180,7 @@ impl Map {
             blocks.extend((0..12).map(|index| image.word(at + 0x28 + 4 * index)).filter(|block| *block != 0));
             for index in 12..15 {
                 let indirect = image.word(at + 0x28 + 4 * index) * BLOCK;
-                if indirect != 0 && !(mode & S_IFMT == 0xa000) {
+                if indirect != 0 && mode & S_IFMT != 0xa000 {
                     self.words("block map", indirect..indirect + 64);
                     self.blocks.push((indirect / BLOCK) as u32);
                 }
