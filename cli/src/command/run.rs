@@ -32,6 +32,25 @@ use crate::{
 /// Lines of the kernel's log that are shown when something went wrong.
 const SHOWN_LOG_LINES: usize = 20;
 
+/// Makes all that a run of an appliance needs, unless it is there: its jars, its image, and the kernel.
+pub fn prepare(folder: &Path, kernel: Option<&Path>, project: &Project) -> Result<()> {
+    let prepared = Manifest::read(folder)?.prepare(&ApplicationOptions::default(), project)?;
+    image_of(prepared.jar.as_deref(), &prepared.options, project)?;
+    project.kernel(kernel).map(drop)
+}
+
+/// The image of a program.
+fn image_of(
+    target: Option<&Path>,
+    application: &ApplicationOptions,
+    project: &Project,
+) -> Result<(CachedImage, Description)> {
+    // It knows nothing of a run's environment, options and arguments: they change more often than what is in it.
+    let packed = ApplicationOptions { env: vec![], java_options: vec![], ..application.clone() };
+    let (recipe, description) = application::pack(target, &packed, &[], &Defaults::default(), project)?;
+    Ok((CachedImage::of(&recipe, project)?, description))
+}
+
 /// Runs, and returns the exit status.
 pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
     let mut options = options.clone();
@@ -87,13 +106,8 @@ pub fn run(options: &RunOptions, project: &Project) -> Result<u8> {
             (path, description, config)
         }
         _ => {
-            // The image knows nothing of this run's environment, options and arguments: they change more
-            // often than what is in it.
-            let packed =
-                ApplicationOptions { env: vec![], java_options: vec![], ..options.application.clone() };
-            let (recipe, description) =
-                application::pack(target, &packed, &[], &Defaults::default(), project)?;
-            cached = CachedImage::of(&recipe, project)?;
+            let (image, description) = image_of(target, &options.application, project)?;
+            cached = image;
             let of_run = ApplicationOptions {
                 env: options.application.env.clone(),
                 java_options: options.application.java_options.clone(),

@@ -8,7 +8,6 @@ mod artefact;
 mod c_programs;
 mod cargo;
 mod check_lines;
-mod databases;
 mod guest;
 mod java;
 mod java_spec;
@@ -120,7 +119,6 @@ pub fn test(options: &TestOptions, project: &Project) -> Result<u8> {
         Box::new(tool::ToolSuite),
         Box::new(net::NetSuite),
         Box::new(storage::StorageSuite),
-        Box::new(databases::DatabaseSuite),
     ];
     let (wanted_suite, wanted_names) = match options.filter.split_first() {
         None => (None, &[][..]),

@@ -25,8 +25,8 @@ import org.apache.kafka.common.serialization.LongSerializer;
  * Clients of Kafka, on the host. The first argument says what is done, the second where the broker is (HOST:PORT):
  *
  * <ul>
- * <li>{@code write BROKER PARTITIONS}: a thread for each partition sends one record after the other until a line of standard input comes or
- * the broker is gone. Says "writing N" now and then, and at last "acknowledged A0 A1 ...", the records of each.
+ * <li>{@code write BROKER PARTITIONS}: a thread for each partition sends one record after the other until standard input ends, which is
+ * when the broker is gone. Says "writing N" now and then, and at last "acknowledged A0 A1 ...", the records of each.
  * <li>{@code check BROKER A0 A1 ...}: every acknowledged record is there, in its order and with its content, and of each partition at most
  * one more. Says "checked RECORDS".
  * </ul>
@@ -34,8 +34,8 @@ import org.apache.kafka.common.serialization.LongSerializer;
 public class KafkaLoad {
     private static final String TOPIC = "load";
     private static final int PATIENCE_MS = 150_000;
-    /** A request that has no answer by then has none to come: the broker is gone. */
-    private static final int GONE_MS = 20_000;
+    /** How long what was acknowledged before the broker was gone may take to be counted. */
+    private static final int COUNTING_MS = 3_000;
     private static final int SAID_EACH = 20;
     private static final int LONGEST = 4000;
 
@@ -67,15 +67,6 @@ public class KafkaLoad {
                 throw exception;
             }
         }
-        Thread orders = new Thread(() -> {
-            try {
-                stopped = System.in.read() >= 0;
-            } catch (java.io.IOException closed) {
-                // As if nothing had come.
-            }
-        });
-        orders.setDaemon(true);
-        orders.start();
         AtomicLong written = new AtomicLong();
         AtomicLong[] acknowledged = new AtomicLong[partitions];
         List<Thread> workers = new ArrayList<>();
@@ -93,11 +84,18 @@ public class KafkaLoad {
                     Thread.currentThread().interrupt();
                 }
             });
+            // It may wait for an answer that does not come.
+            worker.setDaemon(true);
             worker.start();
             workers.add(worker);
         }
+        while (System.in.read() >= 0) {
+            // Not the end yet.
+        }
+        stopped = true;
+        long deadline = System.nanoTime() + Duration.ofMillis(COUNTING_MS).toNanos();
         for (Thread worker : workers) {
-            worker.join();
+            worker.join(Math.max(1, Duration.ofNanos(deadline - System.nanoTime()).toMillis()));
         }
         StringBuilder line = new StringBuilder("acknowledged");
         for (AtomicLong count : acknowledged) {
@@ -111,7 +109,7 @@ public class KafkaLoad {
         // Not closed at the end: the broker may be gone, and this would wait for it.
         KafkaProducer<Long, byte[]> producer = new KafkaProducer<>(
             Map.of("bootstrap.servers", broker, "acks", "all", "enable.idempotence", true, "max.block.ms", PATIENCE_MS,
-                "request.timeout.ms", GONE_MS, "delivery.timeout.ms", GONE_MS, "linger.ms", 0),
+                "request.timeout.ms", PATIENCE_MS, "delivery.timeout.ms", PATIENCE_MS, "linger.ms", 0),
             new LongSerializer(), new ByteArraySerializer());
         while (!stopped) {
             long number = acknowledged.get();

@@ -65,7 +65,7 @@ impl Suite for NetSuite {
     }
 
     fn prepare<'a>(&self, context: &'a Context, names: &[String]) -> Result<Vec<Test<'a>>> {
-        Ok(services::tests(fixture(context)?, &CHECKS, &[], names))
+        Ok(services::tests(fixture(context)?, &CHECKS, names))
     }
 
     fn runs_guests(&self) -> bool {

@@ -289,11 +289,16 @@ impl Guest {
     }
 
     /// Ends it as Ctrl-C does. That the program ends by it, and not the machine, shows that the machine is well.
-    pub fn stop(mut self) -> Result<(), String> {
+    pub fn stop(self) -> Result<(), String> {
+        self.stop_within(PATIENCE)
+    }
+
+    /// The same, for a program that takes longer than others.
+    pub fn stop_within(mut self, patience: Duration) -> Result<(), String> {
         /// 128 + SIGINT: how a JVM ends that is asked to.
         const ENDED_BY_SIGINT: i32 = 130;
         self.tool.signal(Signal::INT);
-        let status = self.tool.wait()?;
+        let status = self.tool.end_within(patience)?;
         if status.code() == Some(ENDED_BY_SIGINT) {
             return Ok(());
         }

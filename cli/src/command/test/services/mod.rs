@@ -24,24 +24,13 @@ pub type Verdict = Result<(), String>;
 
 pub type Check = fn(&Fixture) -> Verdict;
 
-/// The checks whose names are wanted, as tests. Those with a reason in `long_only` are tried with `--long` only.
-pub fn tests<'a>(
-    fixture: Fixture,
-    checks: &[(&'static str, Check)],
-    long_only: &[(&'static str, &'static str)],
-    wanted: &[String],
-) -> Vec<Test<'a>> {
+/// The checks whose names are wanted, as tests.
+pub fn tests<'a>(fixture: Fixture, checks: &[(&'static str, Check)], wanted: &[String]) -> Vec<Test<'a>> {
     let fixture = Arc::new(fixture);
     let test = |&(name, check): &(&'static str, Check)| {
         let fixture = fixture.clone();
-        let why_long = long_only.iter().find(|(long, _)| *long == name).map(|(_, reason)| *reason);
         let run = move || {
             fixture.forget_guests();
-            if let Some(reason) = why_long
-                && fixture.length == Length::Short
-            {
-                return skipped(format!("with --long only: {reason}"));
-            }
             match check(&fixture) {
                 Ok(()) => Outcome { tally: Tally { passed: 1, ..Tally::default() }, notes: vec![] },
                 Err(problem) => {
@@ -54,10 +43,6 @@ pub fn tests<'a>(
         Test { name: name.to_string(), run: Box::new(run) }
     };
     checks.iter().filter(|(name, _)| wanted.iter().any(|wanted| wanted == name)).map(test).collect()
-}
-
-fn skipped(note: String) -> Outcome {
-    Outcome { tally: Tally { skipped: 1, ..Tally::default() }, notes: vec![note] }
 }
 
 /// Whether a test is run in its long form.

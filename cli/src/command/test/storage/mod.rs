@@ -1,24 +1,25 @@
 //! The suite of durable storage: power cuts on the real stack, from the program in the guest down to a disk that loses what was not
 //! flushed ([`power_cut`], `machine::faulty_disk`).
 //!
-//! [`patterns`]: programs of ours (`tests/storage`) write in all the ways in which databases do. [`zookeeper`]: a real service under load.
-//! What each acknowledges is noted on the host; after each cut all of it has to be there. Nothing here asserts a time.
+//! [`patterns`]: programs of ours (`tests/storage`) write in all the ways in which databases do. The others are real services, under load
+//! from their own clients. What each acknowledges is noted on the host; after each cut all of it has to be there. Nothing here asserts a time.
 
+mod cassandra;
+mod database;
 #[path = "../../../../../tests/storage/e2fsck.rs"]
 mod e2fsck;
+mod h2;
+mod kafka;
 mod patterns;
 pub mod power_cut;
 mod zookeeper;
 
 use std::{fs, path::PathBuf, process::Command, sync::Arc};
 
-use super::{
-    Context, Outcome, Suite, Tally, Test, java,
-    services::{Fixture, Length},
-};
+use super::{Context, Outcome, Suite, Tally, Test, java, services::Fixture};
 use crate::{
     appliance::Manifest,
-    command::build,
+    command::{build, run},
     failure::{Failure, Result},
     options::{ApplicationOptions, BuildOptions},
 };
@@ -26,21 +27,45 @@ use crate::{
 /// What a check has to tell when all is well, or what is wrong.
 type Verdict = Result<String, String>;
 
-type Check = fn(&Programs) -> Verdict;
+struct Check {
+    name: &'static str,
+    run: fn(&Programs) -> Verdict,
+    /// Why it is tried with `--long` only, if so.
+    why_long: Option<&'static str>,
+}
 
-const CHECKS: [(&str, Check); 11] = [
-    ("power-cut/append", |programs| patterns::cuts(programs, "append", 2, 20)),
-    ("power-cut/replace", |programs| patterns::cuts(programs, "replace", 2, 20)),
-    ("power-cut/overwrite", |programs| patterns::cuts(programs, "overwrite", 2, 20)),
-    ("power-cut/mapping", |programs| patterns::cuts(programs, "mapping", 2, 20)),
-    ("power-cut/reuse", |programs| patterns::cuts(programs, "reuse", 2, 20)),
-    ("power-cut/preallocate", |programs| patterns::cuts(programs, "preallocate", 2, 20)),
-    ("power-cut/small", |programs| patterns::cuts(programs, "small", 2, 20)),
-    ("power-cut/full", |programs| patterns::cuts(programs, "full", 2, 20)),
-    ("power-cut/together", |programs| patterns::cuts(programs, patterns::TOGETHER, 3, 40)),
-    ("power-cut/java", patterns::java),
-    ("zookeeper/power-cuts", zookeeper::power_cuts),
+const fn check(name: &'static str, run: fn(&Programs) -> Verdict) -> Check {
+    Check { name, run, why_long: None }
+}
+
+const fn long_check(name: &'static str, why: &'static str, run: fn(&Programs) -> Verdict) -> Check {
+    Check { name, run, why_long: Some(why) }
+}
+
+const SLOW_START: &str = "it takes minutes to start under emulation";
+
+const CHECKS: [Check; 15] = [
+    check("power-cut/append", |programs| patterns::cuts(programs, "append", 2, 20)),
+    check("power-cut/replace", |programs| patterns::cuts(programs, "replace", 2, 20)),
+    check("power-cut/overwrite", |programs| patterns::cuts(programs, "overwrite", 2, 20)),
+    check("power-cut/mapping", |programs| patterns::cuts(programs, "mapping", 2, 20)),
+    check("power-cut/reuse", |programs| patterns::cuts(programs, "reuse", 2, 20)),
+    check("power-cut/preallocate", |programs| patterns::cuts(programs, "preallocate", 2, 20)),
+    check("power-cut/small", |programs| patterns::cuts(programs, "small", 2, 20)),
+    check("power-cut/full", |programs| patterns::cuts(programs, "full", 2, 20)),
+    check("power-cut/together", |programs| patterns::cuts(programs, patterns::TOGETHER, 3, 40)),
+    check("power-cut/java", patterns::java),
+    check("zookeeper/power-cuts", zookeeper::power_cuts),
+    check("h2/power-cuts", h2::power_cuts),
+    long_check("kafka/power-cuts", SLOW_START, kafka::power_cuts),
+    long_check("cassandra/one-node", SLOW_START, cassandra::one_node),
+    long_check("cassandra/two-nodes", SLOW_START, cassandra::two_nodes),
 ];
+
+/// Clients of databases: folders of `tests/storage`.
+const CLIENTS: [&str; 3] = ["cassandra", "h2", "kafka"];
+/// Services, by which their tests are named.
+const APPLIANCES: [&str; 4] = ["cassandra", "h2", "kafka", "zookeeper"];
 
 /// One, for these tests have no second try, and the emulator can break a JVM that has more (docs/limits.md).
 const CPUS_OF_A_JVM: &str = "1";
@@ -54,21 +79,26 @@ impl Suite for StorageSuite {
 
     fn names(&self, context: &Context) -> Result<Vec<String>> {
         let there = tests_folder(context).is_dir();
-        Ok(if there { CHECKS.iter().map(|(name, _)| name.to_string()).collect() } else { vec![] })
+        Ok(if there { CHECKS.iter().map(|check| check.name.to_string()).collect() } else { vec![] })
     }
 
     fn prepare<'a>(&self, context: &'a Context, names: &[String]) -> Result<Vec<Test<'a>>> {
-        let programs = Arc::new(Programs::prepare(context, names)?);
-        let test = |(name, check): (&'static str, Check)| {
+        let is_wanted = |check: &Check| names.iter().any(|wanted| wanted == check.name);
+        let wanted: Vec<_> = CHECKS.into_iter().filter(is_wanted).collect();
+        let why_skipped = |check: &Check| check.why_long.filter(|_| !context.options.long);
+        let run: Vec<_> =
+            wanted.iter().filter(|check| why_skipped(check).is_none()).map(|check| check.name).collect();
+        let programs = Arc::new(Programs::prepare(context, &run)?);
+        let test = |check: Check| {
             let programs = programs.clone();
-            let run = move || match check(&programs) {
-                Ok(note) => Outcome { tally: Tally { passed: 1, ..Tally::default() }, notes: vec![note] },
-                Err(problem) => Outcome::failure(problem),
+            let why_skipped = why_skipped(&check);
+            let run = move || match why_skipped {
+                Some(reason) => skipped(reason),
+                None => programs.outcome((check.run)(&programs)),
             };
-            Test { name: name.to_string(), run: Box::new(run) }
+            Test { name: check.name.to_string(), run: Box::new(run) }
         };
-        let is_wanted = |name: &str| names.iter().any(|wanted| wanted == name);
-        Ok(CHECKS.into_iter().filter(|(name, _)| is_wanted(name)).map(test).collect())
+        Ok(wanted.into_iter().map(test).collect())
     }
 
     fn uses_whole_host(&self) -> bool {
@@ -81,6 +111,13 @@ impl Suite for StorageSuite {
     }
 }
 
+fn skipped(reason: &str) -> Outcome {
+    Outcome {
+        tally: Tally { skipped: 1, ..Tally::default() },
+        notes: vec![format!("with --long only: {reason}")],
+    }
+}
+
 fn tests_folder(context: &Context) -> PathBuf {
     context.project.root().join("tests/storage")
 }
@@ -88,7 +125,6 @@ fn tests_folder(context: &Context) -> PathBuf {
 /// What the tests run, on the host and in guests.
 struct Programs {
     fixture: Fixture,
-    length: Length,
     /// `tests/storage/powercut` for the host, and an image with it.
     powercut: PathBuf,
     powercut_image: PathBuf,
@@ -97,13 +133,29 @@ struct Programs {
 }
 
 impl Programs {
-    fn prepare(context: &Context, names: &[String]) -> Result<Self> {
+    /// What the tests with these names need.
+    fn prepare(context: &Context, names: &[&str]) -> Result<Self> {
         let mut fixture = Fixture::make(context)?;
         if names.iter().any(|name| name.starts_with("zookeeper/")) {
             add_zookeeper_client(&mut fixture, context)?;
         }
-        let out = context.project.root().join("target/storage");
         let tests = tests_folder(context);
+        let is_wanted = |client: &&str| names.iter().any(|name| name.starts_with(*client));
+        for client in CLIENTS.into_iter().filter(is_wanted) {
+            let manifest = Manifest::read(&tests.join(client))?;
+            let prepared = manifest.prepare(&ApplicationOptions::default(), &context.project)?;
+            fixture.add_class_path(client, prepared.options.class_path.join(":"));
+        }
+        // Before a guest is waited for.
+        let kernel = context.options.kernel.as_deref();
+        for appliance in APPLIANCES.into_iter().filter(is_wanted) {
+            let folder = context.project.root().join("apps").join(appliance);
+            run::prepare(&folder, kernel, &context.project)?;
+        }
+        if names.contains(&"power-cut/java") {
+            run::prepare(&tests.join("java"), kernel, &context.project)?;
+        }
+        let out = context.project.root().join("target/storage");
         let make = Command::new("make")
             .args(["--silent", "--directory"])
             .arg(&tests)
@@ -124,20 +176,23 @@ impl Programs {
         let options =
             BuildOptions { target: None, output: powercut_image.clone(), application, args: vec![] };
         build::build(&options, &context.project)?;
-        Ok(Self {
-            fixture,
-            length: if context.options.long { Length::Long } else { Length::Short },
-            powercut,
-            powercut_image,
-            java: tests.join("java"),
-        })
+        Ok(Self { fixture, powercut, powercut_image, java: tests.join("java") })
     }
 
-    fn by_length<T>(&self, short: T, long: T) -> T {
-        match self.length {
-            Length::Short => short,
-            Length::Long => long,
+    fn outcome(&self, verdict: Verdict) -> Outcome {
+        match verdict {
+            Ok(note) => Outcome { tally: Tally { passed: 1, ..Tally::default() }, notes: vec![note] },
+            Err(problem) => {
+                let mut outcome = Outcome::failure(problem);
+                outcome.notes.extend(self.fixture.what_guests_said());
+                outcome
+            }
         }
+    }
+
+    /// The short or the long one of two values.
+    fn by_length<T>(&self, short: T, long: T) -> T {
+        self.fixture.by_length(short, long)
     }
 }
 

@@ -138,6 +138,7 @@ pub fn cuts(programs: &Programs, patterns: &str, short: u64, long: u64) -> Verdi
     let mut chance = Chance::new(name.len() as u64);
     for generation in 1..=programs.by_length(short, long) {
         let failed = |problem: String| format!("cut {generation}: {problem}");
+        programs.fixture.forget_guests();
         let (number, seed) = (generation.to_string(), chance.next().to_string());
         let power = series.volume.power_on()?;
         let is_early = generation > 1 && chance.happens(EARLY_SHARE);
@@ -176,6 +177,7 @@ pub fn java(programs: &Programs) -> Verdict {
     let mut series = Series::new(programs, "java", SIZE)?;
     for generation in 1..=programs.by_length(1, 12_u64) {
         let failed = |problem: String| format!("cut {generation}: {problem}");
+        programs.fixture.forget_guests();
         let power = series.volume.power_on()?;
         let (volume, number) = (series.volume.option(PLACE), generation.to_string());
         let options = [&volume, "-c", CPUS_OF_A_JVM, "-m", "512M", "--machine", "microvm"];

@@ -87,13 +87,13 @@ impl CutVolume {
     pub fn kill(&mut self, guest: Guest, power: Power) -> Result<Counts, String> {
         power.disk.cut();
         guest.cut_power();
+        self.cuts += 1;
         self.power_off(power)
     }
 
     /// For a machine that has ended by itself: what it has not flushed until then, it should have.
     pub fn power_off(&mut self, power: Power) -> Result<Counts, String> {
         let counts = power.disk.end().map_err(|failure| failure.to_string())?;
-        self.cuts += 1;
         self.counts += counts;
         Ok(counts)
     }

@@ -22,10 +22,6 @@ const CHANGES: std::ops::Range<u64> = 50..800;
 const SEED: u64 = 2181;
 
 pub fn power_cuts(programs: &Programs) -> Verdict {
-    cuts(programs).map_err(|problem| format!("{problem}\n{}", programs.fixture.what_guests_said().join("\n")))
-}
-
-fn cuts(programs: &Programs) -> Verdict {
     let fixture = &programs.fixture;
     let mut volume = CutVolume::make(fixture.folder(), "zookeeper", SIZE, SEED)?;
     let mut acknowledged = String::new();
