@@ -13,7 +13,7 @@ use std::{
 use super::{
     super::services::guest::{Guest, Lines},
     CPUS_OF_A_JVM, Programs, Verdict,
-    power_cut::{CutVolume, extract},
+    power_cut::{CutVolume, Power, extract},
 };
 use crate::{chance::Chance, volume::request::VolumeSize};
 
@@ -93,6 +93,16 @@ impl<'a> Series<'a> {
         format!("the volume is {}, the log in {}", self.volume.keep(), log.display())
     }
 
+    /// Waits until the power is gone, kills the machine, and checks what it leaves.
+    fn end_by_cut(&mut self, mut guest: Guest, power: Power) -> Result<(), String> {
+        power.wait_for_cut(&mut guest)?;
+        wait_for_ticks(&mut guest)?;
+        let stdout = guest.tool.stdout.clone();
+        self.volume.kill(guest, power)?;
+        self.take(&stdout)?;
+        self.after_cut()
+    }
+
     /// The machine is killed; then e2fsck and the checker look at what it leaves.
     fn after_cut(&mut self) -> Result<(), String> {
         let copy = self.volume.examine()?;
@@ -145,17 +155,12 @@ pub fn cuts(programs: &Programs, patterns: &str, short: u64, long: u64) -> Verdi
         if is_early {
             power.cut_within(1..FIRST_CHANGES);
         }
-        let mut guest = series.boot(1 + generation % 2, &["run", PLACE, &number, &seed, patterns])?;
+        let guest = series.boot(1 + generation % 2, &["run", PLACE, &number, &seed, patterns])?;
         if !is_early {
             guest.tool.wait_for("writing").map_err(failed)?;
             power.cut_within(1..CHANGES);
         }
-        power.wait_for_cut(&mut guest).map_err(failed)?;
-        wait_for_ticks(&mut guest).map_err(failed)?;
-        let stdout = guest.tool.stdout.clone();
-        series.volume.kill(guest, power)?;
-        series.take(&stdout).map_err(failed)?;
-        series.after_cut().map_err(failed)?;
+        series.end_by_cut(guest, power).map_err(failed)?;
     }
     series.check_in_guest()?;
     Ok(series.summary())
@@ -182,15 +187,10 @@ pub fn java(programs: &Programs) -> Verdict {
         let (volume, number) = (series.volume.option(PLACE), generation.to_string());
         let options = [&volume, "-c", CPUS_OF_A_JVM, "-m", "512M", "--machine", "microvm"];
         let args = [PLACE, &number, &number];
-        let mut guest = Guest::start(&programs.fixture, &programs.java, &options, &args)?;
+        let guest = Guest::start(&programs.fixture, &programs.java, &options, &args)?;
         guest.tool.wait_for("writing").map_err(failed)?;
         power.cut_within(1..CHANGES);
-        power.wait_for_cut(&mut guest).map_err(failed)?;
-        wait_for_ticks(&mut guest).map_err(failed)?;
-        let stdout = guest.tool.stdout.clone();
-        series.volume.kill(guest, power)?;
-        series.take(&stdout).map_err(failed)?;
-        series.after_cut().map_err(failed)?;
+        series.end_by_cut(guest, power).map_err(failed)?;
         series.check_in_guest().map_err(failed)?;
     }
     Ok(series.summary())
