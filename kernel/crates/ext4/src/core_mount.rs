@@ -66,7 +66,14 @@ impl Core {
                 ));
             }
         };
-        match Self::new(disk, options, view).and_then(|core| core.with_inode_bitmaps(disk)) {
+        let mut mounted = Self::new(disk, options, view);
+        // In place: a core takes kilobytes, and each move by value as much of the stack.
+        if let Ok(core) = &mut mounted
+            && let Err(error) = core.write_inode_bitmaps(disk)
+        {
+            mounted = Err(error);
+        }
+        match mounted {
             Ok(mut core) => {
                 if core.is_writable()
                     && let Err(error) = unnamed::sweep(&mut core.mounted)
@@ -106,14 +113,15 @@ impl Core {
         Ok(core)
     }
 
-    /// The same with all bitmaps of inodes written, for which the journal has to be empty.
-    fn with_inode_bitmaps(mut self, disk: &Arc<Disk>) -> Ext4Result<Self> {
-        if !self.is_writable() || !inode_bitmaps::are_missing(&**disk.device()).map_err(device_error)? {
-            return Ok(self);
+    /// Writes the bitmaps of inodes that are missing, for which the journal has to be empty.
+    #[inline(never)]
+    fn write_inode_bitmaps(&mut self, disk: &Arc<Disk>) -> Ext4Result<()> {
+        if self.is_writable() && inode_bitmaps::are_missing(&**disk.device()).map_err(device_error)? {
+            self.mounted.unmount()?;
+            inode_bitmaps::write(disk)?;
+            *self = Self::new(disk, MountOptions::read_write(), View::AsIs)?;
         }
-        self.mounted.unmount()?;
-        inode_bitmaps::write(disk)?;
-        Self::new(disk, MountOptions::read_write(), View::AsIs)
+        Ok(())
     }
 
     /// Where the journal lies, if there is one.
