@@ -1,6 +1,6 @@
 //! Mounting: in what condition the file system is, and how it is opened because of that.
 
-use alloc::{string::ToString, sync::Arc};
+use alloc::{boxed::Box, string::ToString, sync::Arc};
 
 use block::BlockDevice;
 use linux_abi::Errno;
@@ -19,7 +19,8 @@ use crate::{
 
 /// The crate's state.
 pub(crate) struct Core {
-    pub(crate) mounted: Mounted,
+    /// Boxed: it takes kilobytes, and each move by value would take as much of a kernel stack.
+    pub(crate) mounted: Box<Mounted>,
     /// How it is mounted now.
     access: Access,
     /// Changes since the last sync.
@@ -66,13 +67,10 @@ impl Core {
                 ));
             }
         };
-        let mut mounted = Self::new(disk, options, view);
-        // In place: a core takes kilobytes, and each move by value as much of the stack.
-        if let Ok(core) = &mut mounted
-            && let Err(error) = core.write_inode_bitmaps(disk)
-        {
-            mounted = Err(error);
-        }
+        let mounted = Self::new(disk, options, view).and_then(|mut core| {
+            core.write_inode_bitmaps(disk)?;
+            Ok(core)
+        });
         match mounted {
             Ok(mut core) => {
                 if core.is_writable()
@@ -102,8 +100,7 @@ impl Core {
     }
 
     fn new(disk: &Arc<Disk>, options: MountOptions, view: View) -> Ext4Result<Self> {
-        let services = MountServices::new(RealTime, (), rsext4::NoopObserver);
-        let mounted = Mounted::mount(Device::new(disk.clone(), view), services, options)?;
+        let mounted = Self::open(disk, options, view)?;
         disk.core_is_new();
         let access = if options.readonly { Access::ReadOnly } else { Access::ReadWrite };
         let mut core = Self { mounted, access, changes: 0, fold_at: u64::MAX };
@@ -113,8 +110,14 @@ impl Core {
         Ok(core)
     }
 
-    /// Writes the bitmaps of inodes that are missing, for which the journal has to be empty.
+    /// A function of its own, so that what is moved into the box is on the stack in here only.
     #[inline(never)]
+    fn open(disk: &Arc<Disk>, options: MountOptions, view: View) -> Ext4Result<Box<Mounted>> {
+        let services = MountServices::new(RealTime, (), rsext4::NoopObserver);
+        Ok(Box::new(Mounted::mount(Device::new(disk.clone(), view), services, options)?))
+    }
+
+    /// Writes the bitmaps of inodes that are missing, for which the journal has to be empty.
     fn write_inode_bitmaps(&mut self, disk: &Arc<Disk>) -> Ext4Result<()> {
         if self.is_writable() && inode_bitmaps::are_missing(&**disk.device()).map_err(device_error)? {
             self.mounted.unmount()?;

@@ -152,9 +152,9 @@ mod tests {
     #[test]
     fn clear_bits_are_found() {
         assert_eq!(zero_bits(&[0b1010_0110, 0xff, 0], 21), [0..1, 3..5, 6..7, 16..21]);
-        assert_eq!(zero_bits(&[0], 8), [0..8]);
+        assert_eq!(zero_bits(&[0b0001_0000], 8), [0..4, 5..8]);
         // What is past the bitmap is not free.
-        assert_eq!(zero_bits(&[0], 12), [0..8]);
+        assert_eq!(zero_bits(&[0b0001_0000], 12), [0..4, 5..8]);
         assert!(zero_bits(&[0xff; 4], 32).is_empty());
     }
 }
