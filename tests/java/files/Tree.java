@@ -22,6 +22,7 @@ import java.nio.file.attribute.PosixFilePermissions;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.Callable;
+import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 
 /**
@@ -150,6 +151,8 @@ public class Tree {
         Path to = Files.writeString(root.resolve("to"), "replaced");
         Files.move(from, to, StandardCopyOption.ATOMIC_MOVE);
         System.out.println(Files.exists(from) + " " + Files.readString(to));
+        // JDK 17 copies whole microseconds.
+        Files.setLastModifiedTime(to, FileTime.from(1_700_000_000_123_456L, TimeUnit.MICROSECONDS));
         Files.copy(to, from, StandardCopyOption.COPY_ATTRIBUTES);
         System.out.println(Files.mismatch(from, to) + " " + Files.getLastModifiedTime(from).equals(Files.getLastModifiedTime(to)));
         Path directory = Files.move(root.resolve("a1"), root.resolve("a9"));
