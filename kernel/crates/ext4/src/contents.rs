@@ -18,13 +18,21 @@ use linux_abi::{
 };
 use page_cache::{PageSource, Protection};
 use rsext4::{
-    FileExtent, FileExtentState, FileExtentTarget, PreallocationOptions, RangeOperation, ZeroRangeOptions,
+    Ext4Result, FileExtent, FileExtentState, FileExtentTarget, PreallocationOptions, RangeOperation,
+    ZeroRangeOptions,
 };
 use vfs::{FileSystem, MemoryObject, ObjectName, PageAccess, SyncKind, WriteErrors, write_protect_pages};
 
 use crate::{core_io::Mounted, inode::Ext4Inode};
 
 const PAGE: u64 = PAGE_SIZE as u64;
+
+/// What a change does to the blocks that a file has.
+enum Blocks {
+    Kept,
+    /// Some of them may be another's afterwards.
+    Freed,
+}
 
 impl Ext4Inode {
     fn extents(&self) -> Result<Arc<[FileExtent]>, Errno> {
@@ -219,32 +227,40 @@ impl Ext4Inode {
         Ok(())
     }
 
+    /// Has the crate do something to blocks at these offsets, and gives back what that frees.
+    fn change_blocks(
+        &self,
+        offsets: &[u64],
+        blocks: Blocks,
+        operation: impl Fn(&mut Mounted) -> Ext4Result<()>,
+    ) -> Result<(), Errno> {
+        if self.has_extents {
+            self.core_changes_blocks(offsets)?;
+        }
+        let result = match blocks {
+            Blocks::Kept => self.file_system.change(operation),
+            Blocks::Freed => {
+                let before = self.extents_to_give_back()?;
+                let before = before.as_deref().unwrap_or(&[]);
+                let free =
+                    |mounted: &mut _| self.file_system.free_blocks(mounted, self.number, before, &operation);
+                self.file_system.change(free)
+            }
+        };
+        self.forget_extents();
+        result?;
+        self.refresh()
+    }
+
     pub(crate) fn set_size(&self, size: u64) -> Result<(), Errno> {
         self.pages.truncate(self, size, || {
             if size == self.stored_size() {
                 return Ok(());
             }
-            let frees_blocks = size < self.stored_size();
-            if self.has_extents {
-                self.core_changes_blocks(&[size, self.stored_size()])?;
-            }
-            let before = if frees_blocks { self.extents_to_give_back()? } else { None };
-            let result = self.file_system.change(|mounted| {
-                let shrink = |mounted: &mut Mounted| mounted.truncate_inode(self.number, size);
-                if frees_blocks {
-                    self.file_system.free_blocks(
-                        mounted,
-                        self.number,
-                        before.as_deref().unwrap_or(&[]),
-                        shrink,
-                    )
-                } else {
-                    shrink(mounted)
-                }
-            });
-            self.forget_extents();
-            result?;
-            self.refresh()
+            let blocks = if size < self.stored_size() { Blocks::Freed } else { Blocks::Kept };
+            self.change_blocks(&[size, self.stored_size()], blocks, |mounted| {
+                mounted.truncate_inode(self.number, size)
+            })
         })
     }
 
@@ -264,33 +280,14 @@ impl Ext4Inode {
             FallocateFlags::ZERO_RANGE => RangeOperation::Zero(ZeroRangeOptions::EXTEND_SIZE),
             _ => return Err(Errno::EOPNOTSUPP),
         };
-        let frees_blocks = operation == RangeOperation::PunchHole;
+        let blocks = if operation == RangeOperation::PunchHole { Blocks::Freed } else { Blocks::Kept };
         let apply = || {
             if operation == RangeOperation::PunchHole {
                 self.split_extents_at_ends(offset, end)?;
             }
-            if self.has_extents {
-                self.core_changes_blocks(&[offset, end, self.stored_size()])?;
-            }
-            let before = if frees_blocks { self.extents_to_give_back()? } else { None };
-            let result = self.file_system.change(|mounted| {
-                let apply = |mounted: &mut Mounted| {
-                    mounted.operate_inode_range(self.number, offset, length, operation)
-                };
-                if frees_blocks {
-                    self.file_system.free_blocks(
-                        mounted,
-                        self.number,
-                        before.as_deref().unwrap_or(&[]),
-                        apply,
-                    )
-                } else {
-                    apply(mounted)
-                }
-            });
-            self.forget_extents();
-            result?;
-            self.refresh()
+            self.change_blocks(&[offset, end, self.stored_size()], blocks, |mounted| {
+                mounted.operate_inode_range(self.number, offset, length, operation)
+            })
         };
         // Pages that are dirty have no blocks yet, or sizes that the crate does not know of.
         self.pages.write_back_all(self)?;
