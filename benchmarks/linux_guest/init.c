@@ -101,23 +101,29 @@ static void load_modules(void) {
     fclose(list);
 }
 
+// Whether a file can be read and its first line is this.
+static bool says(const char *path, const char *line) {
+    char found[64] = "";
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd == -1)
+        return false;
+    ssize_t length = read(fd, found, sizeof found - 1);
+    close(fd);
+    if (length > 0)
+        found[strcspn(found, "\n")] = 0;
+    return strcmp(found, line) == 0;
+}
+
 // Opens a virtio-serial port by its name. Ports appear a little after their device.
 static int open_port(const char *name) {
     for (int attempt = 0; attempt < 5000; attempt++) {
         DIR *ports = opendir("/sys/class/virtio-ports");
         for (struct dirent *entry; ports && (entry = readdir(ports)) != NULL;) {
-            char path[512], found[64] = "";
+            char path[512];
             snprintf(path, sizeof path, "/sys/class/virtio-ports/%s/name", entry->d_name);
-            int fd = open(path, O_RDONLY | O_CLOEXEC);
-            if (fd == -1)
-                continue;
-            ssize_t length = read(fd, found, sizeof found - 1);
-            close(fd);
-            if (length > 0)
-                found[strcspn(found, "\n")] = 0;
-            if (strcmp(found, name) == 0) {
+            if (says(path, name)) {
                 snprintf(path, sizeof path, "/dev/%s", entry->d_name);
-                fd = open(path, O_RDWR | O_CLOEXEC);
+                int fd = open(path, O_RDWR | O_CLOEXEC);
                 if (fd != -1) {
                     closedir(ports);
                     return fd;
@@ -284,17 +290,11 @@ static void set_up_network(struct run *run) {
 static void find_disk(const char *serial, char *path, size_t size) {
     for (int attempt = 0; attempt < 5000; attempt++) {
         for (char letter = 'a'; letter <= 'z'; letter++) {
-            char found[64] = "";
             snprintf(path, size, "/sys/block/vd%c/serial", letter);
-            int fd = open(path, O_RDONLY | O_CLOEXEC);
-            if (fd == -1)
+            if (!says(path, serial))
                 continue;
-            ssize_t length = read(fd, found, sizeof found - 1);
-            close(fd);
-            if (length > 0)
-                found[strcspn(found, "\n")] = 0;
             snprintf(path, size, "/dev/vd%c", letter);
-            if (strcmp(found, serial) == 0 && access(path, F_OK) == 0)
+            if (access(path, F_OK) == 0)
                 return;
         }
         usleep(1000);
